@@ -1,0 +1,373 @@
+/**
+ * The ledger's public face: names and shapes of transactions, events, collections and state.
+ *
+ * Every transaction takes ONE argument, a JSON object, and returns one JSON value. Bytes inside JSON
+ * are lower-case hex for digests, keys and signatures, and base64 for anything longer. Times are
+ * milliseconds since the Unix epoch. An organisation is named by its MSP id.
+ * The two chaincodes differ only in who must endorse (design: PROTOCOL §6):
+ * `ledger` needs a majority of the organisations with peers, `keys` one organisation.
+ */
+
+/** Name of the channel-level chaincodes; deployment may rename them, the contracts inside stay. */
+export const CHAINCODE = { ledger: 'ledger', keys: 'keys' } as const;
+
+/** Hex string, lower case. */
+export type Hex = string;
+/** Standard base64 with padding. */
+export type Base64 = string;
+/** Organisation: a Fabric MSP id, e.g. `Org1MSP`. */
+export type MspId = string;
+
+/** Numbers that the consortium has agreed on; each is checked against `LIMITS` by the contract. */
+export interface Policy {
+  /** Shards needed to rebuild a key. */
+  readonly k: number;
+  /** Shards a key is split into; smaller than the number of participants where possible. */
+  readonly n: number;
+  /** Distinct owners of each chunk. */
+  readonly replicas: number;
+  /** Owners' receipts that each chunk needs before a file can be recorded. */
+  readonly receiptsMin: number;
+  /** Votes that approve an audit request. */
+  readonly approvals: number;
+  /** Longest life of an audit request. */
+  readonly auditExpiryMsMax: number;
+  /** How a key is split. */
+  readonly scheme: KeyScheme;
+}
+
+export type KeyScheme = 'shamir-gf256' | 'feldman-25519';
+
+export interface MemberInput {
+  readonly mspId: MspId;
+  /** For people: `Cold Chain Ltd`. */
+  readonly name: string;
+  /** Share of the hash ranges, 1..1000; 1 for everyone means equal ranges. */
+  readonly weight: number;
+  /** PEM certificates that issue this organisation's overlay TLS certificates. */
+  readonly overlayRoots: readonly string[];
+}
+export interface AuditorInput {
+  readonly mspId: MspId;
+  readonly name: string;
+  readonly overlayRoots: readonly string[];
+}
+
+/** One participant's range: every value from `start` (inclusive) to the next range's start. */
+export interface HashRange {
+  readonly mspId: MspId;
+  /** First 8 bytes of a digest, as 16 hex digits, at which the range starts. The first is 0. */
+  readonly start: Hex;
+}
+/** One version of the table of hash ranges (P §3.2.1). */
+export interface Epoch {
+  readonly epoch: number;
+  readonly ranges: readonly HashRange[];
+  readonly openedAtMs: number;
+}
+
+export interface Peer {
+  readonly mspId: MspId;
+  /** Unique within its organisation: `gateway-1`, `admin`. */
+  readonly name: string;
+  readonly roles: readonly PeerRole[];
+  /** Ed25519 public key, 32 bytes: signs manifests, receipts and DHT items. */
+  readonly overlayKey: Hex;
+  /** `host:port` (UDP) where the DHT can be entered; '' if this peer takes no incoming traffic. */
+  readonly dhtAddress: string;
+}
+export type PeerRole = 'ingest' | 'store';
+
+export interface Consortium {
+  readonly channel: string;
+  readonly members: readonly MemberInput[];
+  readonly auditors: readonly AuditorInput[];
+  readonly policy: Policy;
+  /** Current epoch first, then the previous one if there is one. */
+  readonly epochs: readonly Epoch[];
+  readonly peers: readonly Peer[];
+}
+
+/** A receipt on its way in JSON: the canonical CBOR that was signed, and the signature. */
+export interface SignedReceipt {
+  /** Canonical CBOR of `Receipt`, base64. */
+  readonly receipt: Base64;
+  /** Ed25519 over the signing input (`signing.ts`), 64 bytes. */
+  readonly signature: Hex;
+  readonly mspId: MspId;
+  readonly peer: string;
+}
+
+/** What the whole world may know of a split key (P §3.2.2). */
+export interface Dealing {
+  readonly version: 1;
+  readonly scheme: KeyScheme;
+  readonly k: number;
+  readonly n: number;
+  readonly fileId: Hex;
+  /** `age1...`: commits to the key. */
+  readonly recipient: string;
+  /** Transaction of the deposit: shard `i` (from 1) is at `shardName(depositTx, i)`. */
+  readonly depositTx: string;
+  /** Holder of shard i + 1. */
+  readonly holders: readonly MspId[];
+  /** SHA-256 of shard i + 1 as stored (equals Fabric's private data hash). */
+  readonly shardHashes: readonly Hex[];
+  /** RFC 6962-style Merkle root over the shards' hashes. */
+  readonly merkleRoot: Hex;
+  /** Inclusion proof of shard i + 1, leaf's sibling first. */
+  readonly proofs: readonly (readonly Hex[])[];
+  /** Feldman commitments C_0..C_{k-1}; empty for `shamir-gf256`. */
+  readonly commitments: readonly Hex[];
+}
+
+export interface RecordInput {
+  readonly fileId: Hex;
+  readonly kind: 'batch' | 'file';
+  readonly recipient: string;
+  /** Ciphertext's size. */
+  readonly bytes: number;
+  readonly chunkCount: number;
+  readonly epoch: number;
+  /** Peer name of the gateway whose chain this file extends. */
+  readonly gateway: string;
+  /** Position in the gateway's chain, from 1. */
+  readonly seq: number;
+  /** fileId of `seq - 1`; 64 zeros at 1. */
+  readonly previous: Hex;
+  /** When the manifest was signed, by the source's clock. */
+  readonly timeMs: number;
+  readonly receipts: readonly SignedReceipt[];
+  readonly dealing: Dealing;
+  /** SHA-256 of the encrypted master table: H(MT). */
+  readonly masterTableHash: Hex;
+  /** age file, base64. */
+  readonly masterTable: Base64;
+}
+/** A record as it is read back: without the table, with what the ledger adds. */
+export interface FileRecord extends Omit<RecordInput, 'masterTable'> {
+  readonly source: MspId;
+  readonly recordedAtMs: number;
+  readonly txId: string;
+  /** Set when the file was given up: why. */
+  readonly void: string | null;
+  readonly confirmedBy: readonly MspId[];
+  /** Recorded, and at least min(n, k + 1) holders have confirmed their shards. */
+  readonly available: boolean;
+  readonly replacements: readonly Replacement[];
+}
+export interface VoidInput {
+  readonly fileId: Hex;
+  readonly gateway: string;
+  readonly seq: number;
+  readonly previous: Hex;
+  readonly reason: string;
+}
+export interface ReceiptsInput {
+  readonly fileId: Hex;
+  readonly receipts: readonly SignedReceipt[];
+}
+/** Chunks that found new owners under a later epoch. `detail` is an age file to the recipient. */
+export interface ReplacementInput {
+  readonly fileId: Hex;
+  readonly epoch: number;
+  readonly receipts: readonly SignedReceipt[];
+  readonly detail: Base64;
+}
+export interface Replacement extends ReplacementInput {
+  readonly by: MspId;
+  readonly atMs: number;
+}
+export interface AnchorInput {
+  readonly gateway: string;
+  readonly batch: number;
+  /** Readings in the chain so far. */
+  readonly count: number;
+  /** Running chain hash after `count` readings, 32 bytes. */
+  readonly head: Hex;
+}
+export interface Anchor extends AnchorInput {
+  readonly source: MspId;
+  readonly atMs: number;
+}
+
+export interface ListInput {
+  readonly source: MspId;
+  /** Inclusive, by `timeMs`. */
+  readonly fromMs: number;
+  /** Exclusive. */
+  readonly toMs: number;
+  /** 1..500. */
+  readonly limit: number;
+  /** '' for the first page. */
+  readonly bookmark: string;
+}
+export interface ListResult {
+  readonly files: readonly FileRecord[];
+  /** '' after the last page. */
+  readonly bookmark: string;
+}
+
+export interface AuditRequestInput {
+  readonly fileIds: readonly Hex[];
+  readonly reason: string;
+  readonly expiresAtMs: number;
+  /** One fresh age recipient for each organisation that may hold a shard. */
+  readonly recipients: Readonly<Record<MspId, string>>;
+}
+export interface AuditRequest extends AuditRequestInput {
+  /** Transaction id of the request. */
+  readonly requestId: string;
+  readonly auditor: MspId;
+  readonly requestedAtMs: number;
+  readonly votes: readonly Vote[];
+  readonly releases: readonly Release[];
+  readonly state: 'open' | 'approved' | 'denied' | 'expired' | 'closed';
+  readonly outcome: AuditOutcome | null;
+}
+export interface VoteInput {
+  readonly requestId: string;
+  readonly approve: boolean;
+  readonly reason: string;
+}
+export interface Vote extends VoteInput {
+  readonly mspId: MspId;
+  readonly atMs: number;
+}
+/** `shards`: age file to the request's recipient for this holder; inside, JSON `ReleasedShards`. */
+export interface ReleaseInput {
+  readonly requestId: string;
+  readonly shards: Base64;
+}
+export interface Release extends ReleaseInput {
+  readonly mspId: MspId;
+  readonly atMs: number;
+}
+/** What a holder's release decrypts to: the stored bytes of its shard for each file. */
+export type ReleasedShards = Readonly<Record<Hex, Base64>>;
+
+export interface AuditOutcome {
+  readonly ok: boolean;
+  readonly summary: string;
+  readonly faults: readonly Fault[];
+}
+export interface CloseInput {
+  readonly requestId: string;
+  readonly outcome: AuditOutcome;
+}
+export type FaultKind =
+  | 'bad-chunk'
+  | 'missing-chunk'
+  | 'bad-shard'
+  | 'no-release'
+  | 'wrong-key'
+  | 'unopenable'
+  | 'challenge-failed'
+  | 'unreachable';
+export interface Fault {
+  readonly kind: FaultKind;
+  /** The organisation that failed. */
+  readonly mspId: MspId;
+  readonly fileId: Hex;
+  readonly detail: string;
+}
+export interface FaultReport extends Fault {
+  readonly reporter: MspId;
+  readonly atMs: number;
+  readonly txId: string;
+}
+
+export interface DepositInput {
+  readonly fileId: Hex;
+  readonly recipient: string;
+  readonly scheme: KeyScheme;
+  readonly k: number;
+  readonly n: number;
+  readonly holders: readonly MspId[];
+}
+/** Transient fields of `keys:Deposit`: `identity` (32 bytes) and `entropy` (32 bytes). */
+export const TRANSIENT = { identity: 'identity', entropy: 'entropy', shards: 'shards' } as const;
+
+/** A shard in the clear, as its holder stores it: canonical CBOR of this, `shardBytes`. */
+export interface ReissueInput {
+  readonly fileId: Hex;
+  readonly depositTx: string;
+  /** Index from 1. The same bytes go to the same holder under a new name. */
+  readonly index: number;
+  readonly holder: MspId;
+}
+export interface ShardRef {
+  readonly depositTx: string;
+  readonly index: number;
+}
+
+/** Every transaction: `chaincode/contract:Function`, its argument and its result. */
+export interface Transactions {
+  'ledger/consortium:Found': [
+    { members: readonly MemberInput[]; auditors: readonly AuditorInput[]; policy: Policy },
+    null,
+  ];
+  'ledger/consortium:RegisterPeer': [Omit<Peer, 'mspId'>, null];
+  'ledger/consortium:OpenEpoch': [{ epoch: number; weights: Readonly<Record<MspId, number>> }, Epoch];
+  'ledger/consortium:ReportFault': [Fault, null];
+  'ledger/consortium:GetConsortium': [Record<string, never>, Consortium];
+  'ledger/consortium:GetEpoch': [{ epoch: number }, Epoch];
+  'ledger/consortium:ListFaults': [{ mspId: MspId }, readonly FaultReport[]];
+  'ledger/records:Record': [RecordInput, null];
+  'ledger/records:RecordMany': [{ records: readonly RecordInput[] }, null];
+  'ledger/records:Void': [VoidInput, null];
+  'ledger/records:AppendReceipts': [ReceiptsInput, null];
+  'ledger/records:RecordReplacement': [ReplacementInput, null];
+  'ledger/records:Anchor': [AnchorInput, null];
+  'ledger/records:GetRecord': [{ fileId: Hex }, FileRecord | null];
+  'ledger/records:GetMasterTable': [{ fileId: Hex }, { masterTable: Base64 } | null];
+  'ledger/records:ListRecords': [ListInput, ListResult];
+  'ledger/records:GetChain': [
+    { source: MspId; gateway: string },
+    { seq: number; fileId: Hex },
+  ];
+  'ledger/records:GetAnchor': [{ source: MspId; gateway: string }, Anchor | null];
+  'ledger/audits:Confirm': [{ fileIds: readonly Hex[] }, null];
+  'ledger/audits:Request': [AuditRequestInput, { requestId: string }];
+  'ledger/audits:Vote': [VoteInput, null];
+  'ledger/audits:Release': [ReleaseInput, null];
+  'ledger/audits:Close': [CloseInput, null];
+  'ledger/audits:GetRequest': [{ requestId: string }, AuditRequest | null];
+  'ledger/audits:ListRequests': [{ state: AuditRequest['state'] | 'any' }, readonly AuditRequest[]];
+  'keys/keys:Deposit': [DepositInput, Dealing];
+  'keys/keys:Reissue': [ReissueInput, ShardRef];
+  'keys/keys:GetDealing': [{ depositTx: string }, Dealing | null];
+  'keys/keys:GetShard': [ShardRef, { shard: Base64 } | null];
+}
+export type TransactionName = keyof Transactions;
+export type Argument<T extends TransactionName> = Transactions[T][0];
+export type Result<T extends TransactionName> = Transactions[T][1];
+
+/** Chaincode events: at most one a transaction, JSON payload. Delivered to every organisation. */
+export interface LedgerEvents {
+  'consortium-changed': { readonly what: 'founded' | 'peer' | 'epoch' | 'fault' };
+  recorded: { readonly files: readonly { fileId: Hex; holders: readonly MspId[] }[] };
+  voided: { readonly fileId: Hex };
+  receipts: { readonly fileId: Hex };
+  replaced: { readonly fileId: Hex; readonly epoch: number };
+  anchored: { readonly source: MspId; readonly gateway: string; readonly count: number };
+  confirmed: { readonly fileIds: readonly Hex[]; readonly mspId: MspId };
+  'audit-requested': { readonly requestId: string };
+  'audit-voted': { readonly requestId: string; readonly mspId: MspId; readonly approve: boolean };
+  'audit-released': { readonly requestId: string; readonly mspId: MspId };
+  'audit-closed': { readonly requestId: string; readonly ok: boolean };
+}
+export type LedgerEventName = keyof LedgerEvents;
+
+/** Private data collection that holds an organisation's shards. */
+export function shardCollection(mspId: MspId): string {
+  return `shards-${mspId}`;
+}
+
+/** Key of a shard inside its holder's collection; unguessable before the deposit is ordered. */
+export function shardName(txId: string, index: number): string {
+  return `shard/${txId}/${index}`;
+}
+
+/** Certificate attribute that says what an identity may do: `agent`, `auditor` or `admin`. */
+export const ROLE_ATTRIBUTE = 'role';

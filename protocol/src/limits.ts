@@ -1,0 +1,39 @@
+/**
+ * Every bound on what may come from outside, with its unit in its name. Decoders check a length
+ * against this table before they allocate; contracts check arguments against it.
+ */
+export const LIMITS = {
+  /** Organisations of one consortium. */
+  membersMax: 64,
+  peersPerMemberMax: 256,
+  nameCharsMax: 64,
+  reasonCharsMax: 1000,
+  pemCharsMax: 8192,
+  overlayRootsMax: 4,
+  weightMax: 1000,
+  /** BitTorrent block: the unit of a request on the wire (BEP 3). */
+  blockBytes: 16 * 1024,
+  /** A chunk is a multiple of `blockBytes`. */
+  chunkBytesMax: 16 * 1024 * 1024,
+  chunksPerFileMax: 16_384,
+  /** Ciphertext of one file: 16,384 chunks of 16 MiB. */
+  fileBytesMax: 16_384 * 16 * 1024 * 1024,
+  manifestBytesMax: 4 * 1024 * 1024,
+  /** One BEP 10 message of ours, with its framing. */
+  overlayMessageBytesMax: 4 * 1024 * 1024 + 64 * 1024,
+  receiptBytesMax: 16 * 1024,
+  receiptsPerFileMax: 256,
+  masterTableBytesMax: 8 * 1024 * 1024,
+  recordsPerTransactionMax: 100,
+  filesPerAuditMax: 1000,
+  filesPerConfirmMax: 300,
+  releaseBytesMax: 4 * 1024 * 1024,
+  faultsPerAuditMax: 200,
+  listLimitMax: 500,
+  shardsMax: 64,
+  /** MQTT payload of one reading. */
+  payloadBytesMax: 1024 * 1024,
+  topicBytesMax: 65_535,
+  ageHeaderBytesMax: 64 * 1024,
+  recipientsPerFileMax: 64,
+} as const;
