@@ -13,6 +13,7 @@ export type ProtocolErrorCode =
   | 'bad-signature'
   | 'bad-proof'
   | 'bad-shard'
+  | 'bad-commitment'
   | 'bad-key'
   | 'bad-padding'
   | 'no-identity-matched'

@@ -8,85 +8,30 @@
  * `ledger` needs a majority of the organisations with peers, `keys` one organisation.
  */
 
+import type {
+  AuditorInput,
+  Base64,
+  Consortium,
+  Epoch,
+  Fault,
+  FaultReport,
+  Hex,
+  KeyScheme,
+  MemberInput,
+  MspId,
+  Peer,
+  Penalty,
+  Policy,
+  Proposal,
+  ProposalInput,
+  ProposalState,
+  ProposalVoteInput,
+} from './ledger-consortium.ts';
+
+export type * from './ledger-consortium.ts';
+
 /** Name of the channel-level chaincodes; deployment may rename them, the contracts inside stay. */
 export const CHAINCODE = { ledger: 'ledger', keys: 'keys' } as const;
-
-/** Hex string, lower case. */
-export type Hex = string;
-/** Standard base64 with padding. */
-export type Base64 = string;
-/** Organisation: a Fabric MSP id, e.g. `Org1MSP`. */
-export type MspId = string;
-
-/** Numbers that the consortium has agreed on; each is checked against `LIMITS` by the contract. */
-export interface Policy {
-  /** Shards needed to rebuild a key. */
-  readonly k: number;
-  /** Shards a key is split into; smaller than the number of participants where possible. */
-  readonly n: number;
-  /** Distinct owners of each chunk. */
-  readonly replicas: number;
-  /** Owners' receipts that each chunk needs before a file can be recorded. */
-  readonly receiptsMin: number;
-  /** Votes that approve an audit request. */
-  readonly approvals: number;
-  /** Longest life of an audit request. */
-  readonly auditExpiryMsMax: number;
-  /** How a key is split. */
-  readonly scheme: KeyScheme;
-}
-
-export type KeyScheme = 'shamir-gf256' | 'feldman-25519';
-
-export interface MemberInput {
-  readonly mspId: MspId;
-  /** For people: `Cold Chain Ltd`. */
-  readonly name: string;
-  /** Share of the hash ranges, 1..1000; 1 for everyone means equal ranges. */
-  readonly weight: number;
-  /** PEM certificates that issue this organisation's overlay TLS certificates. */
-  readonly overlayRoots: readonly string[];
-}
-export interface AuditorInput {
-  readonly mspId: MspId;
-  readonly name: string;
-  readonly overlayRoots: readonly string[];
-}
-
-/** One participant's range: every value from `start` (inclusive) to the next range's start. */
-export interface HashRange {
-  readonly mspId: MspId;
-  /** First 8 bytes of a digest, as 16 hex digits, at which the range starts. The first is 0. */
-  readonly start: Hex;
-}
-/** One version of the table of hash ranges (P §3.2.1). */
-export interface Epoch {
-  readonly epoch: number;
-  readonly ranges: readonly HashRange[];
-  readonly openedAtMs: number;
-}
-
-export interface Peer {
-  readonly mspId: MspId;
-  /** Unique within its organisation: `gateway-1`, `admin`. */
-  readonly name: string;
-  readonly roles: readonly PeerRole[];
-  /** Ed25519 public key, 32 bytes: signs manifests, receipts and DHT items. */
-  readonly overlayKey: Hex;
-  /** `host:port` (UDP) where the DHT can be entered; '' if this peer takes no incoming traffic. */
-  readonly dhtAddress: string;
-}
-export type PeerRole = 'ingest' | 'store';
-
-export interface Consortium {
-  readonly channel: string;
-  readonly members: readonly MemberInput[];
-  readonly auditors: readonly AuditorInput[];
-  readonly policy: Policy;
-  /** Current epoch first, then the previous one if there is one. */
-  readonly epochs: readonly Epoch[];
-  readonly peers: readonly Peer[];
-}
 
 /** A receipt on its way in JSON: the canonical CBOR that was signed, and the signature. */
 export interface SignedReceipt {
@@ -107,7 +52,10 @@ export interface Dealing {
   readonly fileId: Hex;
   /** `age1...`: commits to the key. */
   readonly recipient: string;
-  /** Transaction of the deposit: shard `i` (from 1) is at `shardName(depositTx, i)`. */
+  /**
+   * Id of the deposit: the transaction's, or `depositIdOf` for one of `DepositMany`. Shard `i`
+   * (from 1) is at `shardName(depositTx, i)`.
+   */
   readonly depositTx: string;
   /** Holder of shard i + 1. */
   readonly holders: readonly MspId[];
@@ -154,6 +102,7 @@ export interface FileRecord extends Omit<RecordInput, 'masterTable'> {
   readonly confirmedBy: readonly MspId[];
   /** Recorded, and at least min(n, k + 1) holders have confirmed their shards. */
   readonly available: boolean;
+  /** Empty in lists, as late receipts are missing there. */
   readonly replacements: readonly Replacement[];
 }
 export interface VoidInput {
@@ -180,6 +129,7 @@ export interface Replacement extends ReplacementInput {
 }
 export interface AnchorInput {
   readonly gateway: string;
+  /** Number of the batch that is open; never goes back. */
   readonly batch: number;
   /** Readings in the chain so far. */
   readonly count: number;
@@ -189,6 +139,20 @@ export interface AnchorInput {
 export interface Anchor extends AnchorInput {
   readonly source: MspId;
   readonly atMs: number;
+}
+
+/** A gateway's anchors from `fromCount` readings on, in order: its history, for an audit. */
+export interface ListAnchorsInput {
+  readonly source: MspId;
+  readonly gateway: string;
+  readonly fromCount: number;
+  /** 1..500. */
+  readonly limit: number;
+}
+export interface AnchorList {
+  readonly anchors: readonly Anchor[];
+  /** `fromCount` of the next page; null after the last. */
+  readonly nextCount: number | null;
 }
 
 export interface ListInput {
@@ -214,6 +178,8 @@ export interface AuditRequestInput {
   readonly expiresAtMs: number;
   /** One fresh age recipient for each organisation that may hold a shard. */
   readonly recipients: Readonly<Record<MspId, string>>;
+  /** The inspection that drew these files; absent: the auditor chose them. */
+  readonly inspection?: string;
 }
 export interface AuditRequest extends AuditRequestInput {
   /** Transaction id of the request. */
@@ -246,6 +212,35 @@ export interface Release extends ReleaseInput {
 /** What a holder's release decrypts to: the stored bytes of its shard for each file. */
 export type ReleasedShards = Readonly<Record<Hex, Base64>>;
 
+/** Files of this time range, by `timeMs`, are to be drawn at the policy's rate. */
+export interface InspectionInput {
+  /** Inclusive. */
+  readonly fromMs: number;
+  /** Exclusive, and not in the future. */
+  readonly toMs: number;
+}
+/** A draw: `isDrawn` (`inspection.ts`) says of each file recorded before it whether it was drawn. */
+export interface Inspection extends InspectionInput {
+  /** Transaction id of the draw. */
+  readonly inspectionId: string;
+  readonly permille: number;
+  readonly drawnBy: MspId;
+  readonly drawnAtMs: number;
+}
+/** One source's drawn files, a page at a time; a page may be empty and not the last. */
+export interface GetInspectionInput {
+  readonly inspectionId: string;
+  readonly source: MspId;
+  /** '' for the first page. */
+  readonly bookmark: string;
+}
+export interface DrawnFiles {
+  readonly inspection: Inspection;
+  readonly fileIds: readonly Hex[];
+  /** '' after the last page. */
+  readonly bookmark: string;
+}
+
 export interface AuditOutcome {
   readonly ok: boolean;
   readonly summary: string;
@@ -255,28 +250,12 @@ export interface CloseInput {
   readonly requestId: string;
   readonly outcome: AuditOutcome;
 }
-export type FaultKind =
-  | 'bad-chunk'
-  | 'missing-chunk'
-  | 'bad-shard'
-  | 'no-release'
-  | 'wrong-key'
-  | 'unopenable'
-  | 'challenge-failed'
-  | 'unreachable';
-export interface Fault {
-  readonly kind: FaultKind;
-  /** The organisation that failed. */
-  readonly mspId: MspId;
+/** A holder shows in clear the shard that it was dealt: it matches its hash, and is wrong. */
+export interface ComplaintInput {
   readonly fileId: Hex;
-  readonly detail: string;
+  /** The stored bytes, at most 64 KiB. */
+  readonly shard: Base64;
 }
-export interface FaultReport extends Fault {
-  readonly reporter: MspId;
-  readonly atMs: number;
-  readonly txId: string;
-}
-
 export interface DepositInput {
   readonly fileId: Hex;
   readonly recipient: string;
@@ -285,7 +264,14 @@ export interface DepositInput {
   readonly n: number;
   readonly holders: readonly MspId[];
 }
-/** Transient fields of `keys:Deposit`: `identity` (32 bytes) and `entropy` (32 bytes). */
+/** Keys of many files in one transaction: at most `LIMITS.shardsPerDepositMax` shards in all. */
+export interface DepositManyInput {
+  readonly deposits: readonly DepositInput[];
+}
+/**
+ * Transient fields: of `keys:Deposit` `identity` (32 bytes) and `entropy` (32 bytes), of
+ * `keys:DepositMany` the same with the identities one after the other, of `keys:Reissue` `shards`.
+ */
 export const TRANSIENT = { identity: 'identity', entropy: 'entropy', shards: 'shards' } as const;
 
 /** A shard in the clear, as its holder stores it: canonical CBOR of this, `shardBytes`. */
@@ -308,11 +294,25 @@ export interface Transactions {
     null,
   ];
   'ledger/consortium:RegisterPeer': [Omit<Peer, 'mspId'>, null];
-  'ledger/consortium:OpenEpoch': [{ epoch: number; weights: Readonly<Record<MspId, number>> }, Epoch];
+  'ledger/consortium:OpenEpoch': [
+    { epoch: number; weights: Readonly<Record<MspId, number>> },
+    Epoch,
+  ];
+  'ledger/consortium:Leave': [Record<string, never>, null];
+  'ledger/consortium:Propose': [ProposalInput, { proposalId: string }];
+  'ledger/consortium:VoteOn': [ProposalVoteInput, null];
+  'ledger/consortium:Enact': [{ proposalId: string }, null];
   'ledger/consortium:ReportFault': [Fault, null];
   'ledger/consortium:GetConsortium': [Record<string, never>, Consortium];
   'ledger/consortium:GetEpoch': [{ epoch: number }, Epoch];
-  'ledger/consortium:ListFaults': [{ mspId: MspId }, readonly FaultReport[]];
+  'ledger/consortium:GetProposal': [{ proposalId: string }, Proposal | null];
+  'ledger/consortium:ListProposals': [{ state: ProposalState | 'any' }, readonly Proposal[]];
+  'ledger/consortium:GetFault': [{ faultId: string }, (FaultReport & Fault) | null];
+  'ledger/consortium:ListFaults': [
+    { mspId: MspId /** Only faults reported earlier than this. */; beforeMs?: number },
+    readonly FaultReport[],
+  ];
+  'ledger/consortium:ListPenalties': [{ mspId: MspId }, readonly Penalty[]];
   'ledger/records:Record': [RecordInput, null];
   'ledger/records:RecordMany': [{ records: readonly RecordInput[] }, null];
   'ledger/records:Void': [VoidInput, null];
@@ -322,19 +322,21 @@ export interface Transactions {
   'ledger/records:GetRecord': [{ fileId: Hex }, FileRecord | null];
   'ledger/records:GetMasterTable': [{ fileId: Hex }, { masterTable: Base64 } | null];
   'ledger/records:ListRecords': [ListInput, ListResult];
-  'ledger/records:GetChain': [
-    { source: MspId; gateway: string },
-    { seq: number; fileId: Hex },
-  ];
+  'ledger/records:GetChain': [{ source: MspId; gateway: string }, { seq: number; fileId: Hex }];
   'ledger/records:GetAnchor': [{ source: MspId; gateway: string }, Anchor | null];
+  'ledger/records:ListAnchors': [ListAnchorsInput, AnchorList];
   'ledger/audits:Confirm': [{ fileIds: readonly Hex[] }, null];
+  'ledger/audits:Complain': [ComplaintInput, { faultId: string }];
   'ledger/audits:Request': [AuditRequestInput, { requestId: string }];
+  'ledger/audits:DrawInspection': [InspectionInput, { inspectionId: string }];
+  'ledger/audits:GetInspection': [GetInspectionInput, DrawnFiles | null];
   'ledger/audits:Vote': [VoteInput, null];
   'ledger/audits:Release': [ReleaseInput, null];
   'ledger/audits:Close': [CloseInput, null];
   'ledger/audits:GetRequest': [{ requestId: string }, AuditRequest | null];
   'ledger/audits:ListRequests': [{ state: AuditRequest['state'] | 'any' }, readonly AuditRequest[]];
   'keys/keys:Deposit': [DepositInput, Dealing];
+  'keys/keys:DepositMany': [DepositManyInput, readonly Dealing[]];
   'keys/keys:Reissue': [ReissueInput, ShardRef];
   'keys/keys:GetDealing': [{ depositTx: string }, Dealing | null];
   'keys/keys:GetShard': [ShardRef, { shard: Base64 } | null];
@@ -345,7 +347,23 @@ export type Result<T extends TransactionName> = Transactions[T][1];
 
 /** Chaincode events: at most one a transaction, JSON payload. Delivered to every organisation. */
 export interface LedgerEvents {
-  'consortium-changed': { readonly what: 'founded' | 'peer' | 'epoch' | 'fault' };
+  'consortium-changed': {
+    readonly what:
+      | 'founded'
+      | 'peer'
+      | 'epoch'
+      | 'fault'
+      | 'member'
+      | 'policy'
+      | 'auditors'
+      | 'penalty';
+  };
+  proposed: { readonly proposalId: string };
+  'proposal-voted': {
+    readonly proposalId: string;
+    readonly mspId: MspId;
+    readonly approve: boolean;
+  };
   recorded: { readonly files: readonly { fileId: Hex; holders: readonly MspId[] }[] };
   voided: { readonly fileId: Hex };
   receipts: { readonly fileId: Hex };
@@ -353,6 +371,7 @@ export interface LedgerEvents {
   anchored: { readonly source: MspId; readonly gateway: string; readonly count: number };
   confirmed: { readonly fileIds: readonly Hex[]; readonly mspId: MspId };
   'audit-requested': { readonly requestId: string };
+  'inspection-drawn': { readonly inspectionId: string };
   'audit-voted': { readonly requestId: string; readonly mspId: MspId; readonly approve: boolean };
   'audit-released': { readonly requestId: string; readonly mspId: MspId };
   'audit-closed': { readonly requestId: string; readonly ok: boolean };

@@ -29,10 +29,30 @@ export const LIMITS = {
   filesPerConfirmMax: 300,
   releaseBytesMax: 4 * 1024 * 1024,
   faultsPerAuditMax: 200,
+  /** What goes with one fault report. */
+  evidenceBytesMax: 64 * 1024,
+  /** Faults that one penalty rests on. */
+  faultsPerPenaltyMax: 32,
+  /** From proposing to enacting. */
+  proposalLifeMsMax: 90 * 24 * 60 * 60 * 1000,
+  /** Between two epochs that one member opens without a vote. */
+  ownEpochPauseMs: 60 * 60 * 1000,
+  requestsPerSecondMax: 1_000_000,
+  /** Age file that says which chunks found which new owners. */
+  replacementBytesMax: 256 * 1024,
+  /** Late receipts and re-placements of one organisation that a record shows. */
+  lateReceiptsPerOwnerMax: 8,
+  replacementsPerMemberMax: 16,
+  /** Entries that one query of the ledger walks over. */
+  scanMax: 10_000,
   listLimitMax: 500,
   shardsMax: 64,
+  /** Shards of all keys of one deposit of many. */
+  shardsPerDepositMax: 300,
   /** MQTT payload of one reading. */
   payloadBytesMax: 1024 * 1024,
+  /** Values that a decoder found in one payload. */
+  samplesPerReadingMax: 16_384,
   topicBytesMax: 65_535,
   ageHeaderBytesMax: 64 * 1024,
   recipientsPerFileMax: 64,

@@ -1,0 +1,184 @@
+/**
+ * Our own messages between peers: BEP 10 extensions, and the value of a peer's DHT item (BEP 44).
+ *
+ * All are canonical CBOR maps with exactly the named fields, bounded before anything is done with
+ * them. A connection is about one infohash, so no message names its file. What a manifest or a
+ * receipt says, and whether it was signed, is for their own modules to check.
+ */
+import { fromBase64, fromHex, toBase64, toHex } from './bytes.ts';
+import { decodeCanonical, encodeCanonical } from './cbor.ts';
+import { ProtocolError } from './errors.ts';
+import { Fields } from './fields.ts';
+import type { MspId, SignedReceipt } from './ledger-api.ts';
+import { LIMITS } from './limits.ts';
+import { SIGNATURE_BYTES } from './signing.ts';
+
+/** Names in the extension handshake's `m` (BEP 10). */
+export const EXTENSION = { manifest: 'bt_manifest', receipt: 'bt_receipt' } as const;
+
+/** "Here is a file that you are an owner of." */
+export interface ManifestOffer {
+  readonly t: 'offer';
+  /** Canonical CBOR of the manifest. */
+  readonly manifest: Uint8Array;
+  /** Ed25519 by the source's overlay key, 64 bytes. */
+  readonly signature: Uint8Array;
+  readonly mspId: MspId;
+  /** Name of the peer whose key signed. */
+  readonly peer: string;
+}
+/** "I will keep my chunks of it, and have these already." */
+export interface ManifestAccept {
+  readonly t: 'accept';
+  /** BEP 3 bitfield of the file's chunks. */
+  readonly have: Uint8Array;
+}
+/** "I will not, and this is why." */
+export interface ManifestRefuse {
+  readonly t: 'refuse';
+  /** For machines: a ProtocolError's code, `quota`, `not-a-member`... */
+  readonly code: string;
+  /** For people. */
+  readonly reason: string;
+}
+/** What goes over `bt_manifest`. */
+export type ManifestMessage = ManifestOffer | ManifestAccept | ManifestRefuse;
+
+/** Where a peer can be reached now (P §4.1); the DHT item's signature is by its overlay key. */
+export interface AddressItem {
+  /** Name of the peer within its organisation. */
+  readonly name: string;
+  readonly mspId: MspId;
+  /** Host name or IP address, at most 253 characters. */
+  readonly host: string;
+  readonly port: number;
+  /** When the peer said so, by its clock. */
+  readonly timeMs: number;
+}
+
+/** Largest value of a DHT item, bencoded (BEP 44), with its length prefix. */
+const DHT_VALUE_BYTES_MAX = 1000 - 4;
+const HOST = /^[0-9A-Za-z.:_-]{1,253}$/;
+const HAVE_BYTES_MAX = LIMITS.chunksPerFileMax / 8;
+
+/** The bytes of one `bt_manifest` message. */
+export function encodeManifestMessage(message: ManifestMessage): Uint8Array {
+  return encodeCanonical(manifestFields(message));
+}
+
+/** One `bt_manifest` message. Throws ProtocolError `too-large`, `malformed` or `not-canonical`. */
+export function decodeManifestMessage(bytes: Uint8Array): ManifestMessage {
+  requireBytesMax('bt_manifest', bytes, LIMITS.overlayMessageBytesMax);
+  const value = decodeCanonical(bytes);
+  switch (typeOf(value)) {
+    case 'offer': {
+      const fields = new Fields('offer', value, ['t', 'manifest', 'signature', 'mspId', 'peer']);
+      return {
+        t: 'offer',
+        manifest: fields.bytesWithin('manifest', 1, LIMITS.manifestBytesMax),
+        signature: fields.bytes('signature', SIGNATURE_BYTES),
+        mspId: fields.text('mspId'),
+        peer: fields.text('peer'),
+      };
+    }
+    case 'accept': {
+      const fields = new Fields('accept', value, ['t', 'have']);
+      return { t: 'accept', have: fields.bytesWithin('have', 1, HAVE_BYTES_MAX) };
+    }
+    case 'refuse': {
+      const fields = new Fields('refuse', value, ['t', 'code', 'reason']);
+      return {
+        t: 'refuse',
+        code: fields.text('code'),
+        reason: fields.text('reason', LIMITS.reasonCharsMax),
+      };
+    }
+    default:
+      throw new ProtocolError('malformed', 'bt_manifest: expected t of offer, accept or refuse');
+  }
+}
+
+/** The bytes of one `bt_receipt` message: a signed receipt, its parts as bytes. */
+export function encodeReceiptMessage(signed: SignedReceipt): Uint8Array {
+  return encodeCanonical({
+    receipt: fromBase64(signed.receipt),
+    signature: fromHex(signed.signature, SIGNATURE_BYTES),
+    mspId: signed.mspId,
+    peer: signed.peer,
+  });
+}
+
+/** One `bt_receipt` message. Throws ProtocolError `too-large`, `malformed` or `not-canonical`. */
+export function decodeReceiptMessage(bytes: Uint8Array): SignedReceipt {
+  requireBytesMax('bt_receipt', bytes, LIMITS.receiptBytesMax + 1024);
+  const value = decodeCanonical(bytes);
+  const fields = new Fields('bt_receipt', value, ['receipt', 'signature', 'mspId', 'peer']);
+  return {
+    receipt: toBase64(fields.bytesWithin('receipt', 1, LIMITS.receiptBytesMax)),
+    signature: toHex(fields.bytes('signature', SIGNATURE_BYTES)),
+    mspId: fields.text('mspId'),
+    peer: fields.text('peer'),
+  };
+}
+
+/** The value of a peer's DHT item. Throws ProtocolError `bad-argument` for a wrong host or port. */
+export function encodeAddressItem(item: AddressItem): Uint8Array {
+  const { name, mspId, host, port, timeMs } = item;
+  const bytes = encodeCanonical({ name, mspId, host, port, timeMs });
+  try {
+    decodeAddressItem(bytes);
+  } catch (cause) {
+    throw new ProtocolError('bad-argument', 'address: not a valid item', { cause });
+  }
+  return bytes;
+}
+
+/** A peer's address from its DHT item. Throws `too-large`, `malformed` or `not-canonical`. */
+export function decodeAddressItem(bytes: Uint8Array): AddressItem {
+  requireBytesMax('address', bytes, DHT_VALUE_BYTES_MAX);
+  const fields = new Fields('address', decodeCanonical(bytes), [
+    'name',
+    'mspId',
+    'host',
+    'port',
+    'timeMs',
+  ]);
+  const host = fields.text('host', 253);
+  if (!HOST.test(host)) {
+    throw new ProtocolError('malformed', 'address.host: expected a host name or an IP address');
+  }
+  return {
+    name: fields.text('name'),
+    mspId: fields.text('mspId'),
+    host,
+    port: fields.integer('port', 1, 65_535),
+    timeMs: fields.integer('timeMs', 0, Number.MAX_SAFE_INTEGER),
+  };
+}
+
+/** Exactly the message's own fields: what else the object may carry stays here. */
+function manifestFields(message: ManifestMessage): ManifestMessage {
+  switch (message.t) {
+    case 'offer': {
+      const { t, manifest, signature, mspId, peer } = message;
+      return { t, manifest, signature, mspId, peer };
+    }
+    case 'accept':
+      return { t: 'accept', have: message.have };
+    case 'refuse':
+      return { t: 'refuse', code: message.code, reason: message.reason };
+  }
+}
+
+function typeOf(value: unknown): unknown {
+  return typeof value === 'object' && value !== null && 't' in value ? value.t : undefined;
+}
+
+function requireBytesMax(what: string, bytes: Uint8Array, bytesMax: number): void {
+  if (bytes.length > bytesMax) {
+    throw new ProtocolError(
+      'too-large',
+      `${what}: expected at most ${bytesMax} bytes, got ${bytes.length}`,
+    );
+  }
+}
