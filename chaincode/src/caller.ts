@@ -1,0 +1,66 @@
+/**
+ * Who submits: the organisation (MSP) and the role attribute of the certificate.
+ *
+ * Fabric has verified the certificate's chain and signature before a contract runs. The role is
+ * the attribute `role` (OID 1.2.3.4.5.6.7.8.1), set by the organisation's own CA.
+ */
+import { type MspId, ROLE_ATTRIBUTE } from '@blocktorrent/protocol/ledger-api.ts';
+import type { Context } from 'fabric-contract-api';
+import { type Constitution, loadConstitution } from './consortium-state.ts';
+import { Refusal } from './refusal.ts';
+
+/** What an identity may do. */
+export type Role = 'agent' | 'auditor' | 'admin';
+
+/** The caller's organisation, if its role is one of `roles`; a Refusal NOT_ALLOWED otherwise. */
+export function requireRole(ctx: Context, ...roles: readonly Role[]): MspId {
+  const role = ctx.clientIdentity.getAttributeValue(ROLE_ATTRIBUTE);
+  if (!roles.some((one) => one === role)) {
+    throw new Refusal(
+      'NOT_ALLOWED',
+      `expected an identity with ${ROLE_ATTRIBUTE} ${roles.join(' or ')}, got ${role ?? 'none'}`,
+    );
+  }
+  return ctx.clientIdentity.getMSPID();
+}
+
+/** The constitution, and the caller's organisation if it is a member and its role fits. */
+export async function requireMember(
+  ctx: Context,
+  ...roles: readonly Role[]
+): Promise<{ mspId: MspId; constitution: Constitution }> {
+  const mspId = requireRole(ctx, ...(roles.length === 0 ? (['agent'] as const) : roles));
+  const constitution = await loadConstitution(ctx);
+  if (!constitution.members.some((member) => member.mspId === mspId)) {
+    throw new Refusal('NOT_ALLOWED', `${mspId} is not a member of the consortium`);
+  }
+  return { mspId, constitution };
+}
+
+/** As `requireMember`, for an agent of a member or an auditor. */
+export async function requireParty(
+  ctx: Context,
+): Promise<{ mspId: MspId; constitution: Constitution }> {
+  const mspId = requireRole(ctx, 'agent', 'auditor');
+  const constitution = await loadConstitution(ctx);
+  const { members, auditors } = constitution;
+  const parties = ctx.clientIdentity.assertAttributeValue(ROLE_ATTRIBUTE, 'agent')
+    ? members
+    : auditors;
+  if (!parties.some((party) => party.mspId === mspId)) {
+    throw new Refusal('NOT_ALLOWED', `${mspId} is neither a member nor an auditor`);
+  }
+  return { mspId, constitution };
+}
+
+/** The constitution, and the caller's organisation if it is an auditor's and its role `auditor`. */
+export async function requireAuditor(
+  ctx: Context,
+): Promise<{ mspId: MspId; constitution: Constitution }> {
+  const mspId = requireRole(ctx, 'auditor');
+  const constitution = await loadConstitution(ctx);
+  if (!constitution.auditors.some((auditor) => auditor.mspId === mspId)) {
+    throw new Refusal('NOT_ALLOWED', `${mspId} is not an auditor of the consortium`);
+  }
+  return { mspId, constitution };
+}

@@ -1,0 +1,189 @@
+/**
+ * Contract `keys`: takes a file's key, splits it, hands each holder its shard (P §3.2.2).
+ *
+ * Endorsed by the depositor's organisation alone; key and entropy come in the transient field and
+ * are in no block. Each shard goes to its holder's private collection under a name made from the
+ * transaction id, with a key-level policy that lets only the holder's peers change it. Nothing
+ * that is submitted answers with a secret; `GetShard` does, and is only ever to be evaluated.
+ */
+import { createHash } from 'node:crypto';
+import {
+  type DealInput,
+  dealShards,
+  depositIdOf,
+  ENTROPY_BYTES,
+  IDENTITY_BYTES,
+} from '@blocktorrent/protocol/dealing.ts';
+import {
+  type Base64,
+  type Dealing,
+  type MspId,
+  type ShardRef,
+  shardCollection,
+  shardName,
+  TRANSIENT,
+} from '@blocktorrent/protocol/ledger-api.ts';
+import { SHARD_BYTES_MAX } from '@blocktorrent/protocol/shard.ts';
+import type { Context } from 'fabric-contract-api';
+import { ARGUMENTS } from './arguments.ts';
+import { requireRole } from './caller.ts';
+import { parseArgument } from './checks.ts';
+import { BlockTorrentContract, type TransactionsOf } from './contract.ts';
+import { peersOfAll } from './key-policies.ts';
+import { Refusal } from './refusal.ts';
+import { getJson, putJson } from './state.ts';
+import { KEYS_KEY } from './state-keys.ts';
+
+/** A dealing as it is stored: with who deposited it. */
+interface StoredDealing {
+  readonly depositor: MspId;
+  readonly dealing: Dealing;
+}
+
+export class KeysContract extends BlockTorrentContract implements TransactionsOf<'keys/keys'> {
+  constructor() {
+    super('keys');
+  }
+
+  /**
+   * Splits the transient identity among the holders; returns what everybody may know.
+   * Who: an agent. When: any time; `records` decides later whether the dealing is the right one.
+   * Effects: a shard in each holder's collection, and the dealing under the transaction's id.
+   * Event: none. Errors: BAD_ARGUMENT, NOT_ALLOWED, BAD_KEY (the identity is another recipient's).
+   */
+  async Deposit(ctx: Context, argument: string): Promise<Dealing> {
+    const input = parseArgument(argument, ARGUMENTS['keys/keys:Deposit']);
+    const depositor = requireRole(ctx, 'agent');
+    const identity = transient(ctx, TRANSIENT.identity, IDENTITY_BYTES, IDENTITY_BYTES);
+    const entropy = transient(ctx, TRANSIENT.entropy, ENTROPY_BYTES, ENTROPY_BYTES);
+    return putDeal(ctx, depositor, { identity, entropy, txId: ctx.stub.getTxID(), input });
+  }
+
+  /**
+   * `Deposit` for many files at once, of at most `shardsPerDepositMax` shards: all of them or none.
+   * The transient `identity` holds the identities one after the other. Each dealing is a deposit
+   * of its own, with the id `depositIdOf(transaction, file)`.
+   * Who, when, event and errors: as `Deposit`; and TOO_LARGE.
+   */
+  async DepositMany(ctx: Context, argument: string): Promise<readonly Dealing[]> {
+    const { deposits } = parseArgument(argument, ARGUMENTS['keys/keys:DepositMany']);
+    const depositor = requireRole(ctx, 'agent');
+    const bytes = deposits.length * IDENTITY_BYTES;
+    const identities = transient(ctx, TRANSIENT.identity, bytes, bytes);
+    const entropy = transient(ctx, TRANSIENT.entropy, ENTROPY_BYTES, ENTROPY_BYTES);
+    const dealings: Dealing[] = [];
+    for (const [i, input] of deposits.entries()) {
+      const identity = identities.subarray(i * IDENTITY_BYTES, (i + 1) * IDENTITY_BYTES);
+      const txId = depositIdOf(ctx.stub.getTxID(), input.fileId);
+      dealings.push(await putDeal(ctx, depositor, { identity, entropy, txId, input }));
+    }
+    return dealings;
+  }
+
+  /** Stores a deposited shard again, the same bytes under a new name; by its depositor. */
+  async Reissue(ctx: Context, argument: string): Promise<ShardRef> {
+    const input = parseArgument(argument, ARGUMENTS['keys/keys:Reissue']);
+    const caller = requireRole(ctx, 'agent');
+    const { depositTx, index, holder, fileId } = input;
+    const stored = await getJson<StoredDealing>(ctx, KEYS_KEY.dealing(depositTx));
+    if (stored === null) throw new Refusal('NOT_FOUND', `there is no deposit ${depositTx}`);
+    const { depositor, dealing } = stored;
+    if (caller !== depositor) {
+      throw new Refusal('NOT_ALLOWED', `${depositTx} was deposited by ${depositor}, not ${caller}`);
+    }
+    if (fileId !== dealing.fileId) {
+      throw new Refusal('WRONG_DEALING', `${depositTx} is of file ${dealing.fileId}`);
+    }
+    if (dealing.holders[index - 1] !== holder) {
+      throw new Refusal('NOT_HOLDER', `shard ${index} of ${depositTx} is not for ${holder}`);
+    }
+    const shard = transient(ctx, TRANSIENT.shards, 1, SHARD_BYTES_MAX);
+    const hash = createHash('sha256').update(shard).digest('hex');
+    const pinned = dealing.shardHashes[index - 1];
+    if (hash !== pinned) {
+      throw new Refusal('BAD_DIGEST', `shard ${index}: expected SHA-256 ${pinned}, got ${hash}`);
+    }
+    const txId = ctx.stub.getTxID();
+    await putShard(ctx, holder, shardName(txId, index), shard);
+    await putOwned(ctx, KEYS_KEY.reissue(depositTx, index), { depositTx: txId });
+    return { depositTx: txId, index };
+  }
+
+  /** The public dealing of a deposit, or null. */
+  async GetDealing(ctx: Context, argument: string): Promise<Dealing | null> {
+    const { depositTx } = parseArgument(argument, ARGUMENTS['keys/keys:GetDealing']);
+    const stored = await getJson<StoredDealing>(ctx, KEYS_KEY.dealing(depositTx));
+    return stored?.dealing ?? null;
+  }
+
+  /**
+   * A shard of the caller's own collection, as stored or as last re-issued, or null. Evaluate
+   * this, never submit it: a submitted transaction's response is in the block.
+   */
+  async GetShard(ctx: Context, argument: string): Promise<{ shard: Base64 } | null> {
+    const { depositTx, index } = parseArgument(argument, ARGUMENTS['keys/keys:GetShard']);
+    const collection = shardCollection(requireRole(ctx, 'agent'));
+    const shard = await readPrivate(ctx, collection, shardName(depositTx, index));
+    if (shard !== null) return { shard };
+    const again = await getJson<{ depositTx: string }>(ctx, KEYS_KEY.reissue(depositTx, index));
+    if (again === null) return null;
+    const reissued = await readPrivate(ctx, collection, shardName(again.depositTx, index));
+    return reissued === null ? null : { shard: reissued };
+  }
+}
+
+/** Fabric's words for private data that is on the ledger by its hash but never reached this peer. */
+const NEVER_ARRIVED = 'private data matching public hash version is not available';
+
+/** A private value as base64; null where there is none, or where it never reached this peer. */
+async function readPrivate(ctx: Context, collection: string, name: string): Promise<Base64 | null> {
+  try {
+    const value = await ctx.stub.getPrivateData(collection, name);
+    return value.length === 0 ? null : Buffer.from(value).toString('base64');
+  } catch (error) {
+    if (error instanceof Error && error.message.includes(NEVER_ARRIVED)) return null;
+    throw error;
+  }
+}
+
+/** Deals, hands out the shards, and keeps the dealing under its deposit's id. */
+async function putDeal(ctx: Context, depositor: MspId, deal: DealInput): Promise<Dealing> {
+  const { dealing, shards } = dealShards(deal);
+  const { depositTx, holders } = dealing;
+  for (const [i, shard] of shards.entries()) {
+    await putShard(ctx, holders[i] ?? '', shardName(depositTx, i + 1), shard);
+  }
+  await putOwned(ctx, KEYS_KEY.dealing(depositTx), { depositor, dealing } satisfies StoredDealing);
+  return dealing;
+}
+
+/** Stores a shard where only its holder reads it and only the holder's peers may change it. */
+async function putShard(
+  ctx: Context,
+  holder: MspId,
+  name: string,
+  shard: Uint8Array,
+): Promise<void> {
+  const collection = shardCollection(holder);
+  await ctx.stub.putPrivateData(collection, name, shard);
+  await ctx.stub.setPrivateDataValidationParameter(collection, name, peersOfAll([holder]));
+}
+
+/** Writes a public document that only the caller's own peers may change later. */
+async function putOwned(ctx: Context, key: string, value: unknown): Promise<void> {
+  await putJson(ctx, key, value);
+  await ctx.stub.setStateValidationParameter(key, peersOfAll([ctx.clientIdentity.getMSPID()]));
+}
+
+/** A field of the transient map, by length; errors never show what is in it. */
+function transient(ctx: Context, name: string, bytesMin: number, bytesMax: number): Uint8Array {
+  const value = ctx.stub.getTransient().get(name);
+  if (value === undefined || value.length < bytesMin || value.length > bytesMax) {
+    const found = value === undefined ? 'nothing' : `${value.length} bytes`;
+    throw new Refusal(
+      'BAD_ARGUMENT',
+      `transient.${name}: expected ${bytesMin}..${bytesMax} bytes, got ${found}`,
+    );
+  }
+  return Uint8Array.from(value);
+}

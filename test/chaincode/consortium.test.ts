@@ -1,0 +1,300 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { LIMITS } from '@blocktorrent/protocol/limits.ts';
+import { describe, expect, it } from 'vitest';
+import { chaincodeDefinitions } from '../../chaincode/collections.ts';
+import { ARGUMENTS } from '../../chaincode/src/arguments.ts';
+import { CONTRACTS, createChaincode, transactionNames } from '../../chaincode/src/contracts.ts';
+import { AUDITOR, agentOf, orgName, POLICY, TrialConsortium } from '../support/consortium.ts';
+import { MemoryFabric } from '../support/memory-fabric.ts';
+
+/** All that a client can call: a change here is a change of the ledger's public face. */
+const TRANSACTIONS = [
+  'keys/keys:Deposit',
+  'keys/keys:DepositMany',
+  'keys/keys:GetDealing',
+  'keys/keys:GetShard',
+  'keys/keys:Reissue',
+  'ledger/audits:Close',
+  'ledger/audits:Complain',
+  'ledger/audits:Confirm',
+  'ledger/audits:DrawInspection',
+  'ledger/audits:GetInspection',
+  'ledger/audits:GetRequest',
+  'ledger/audits:ListRequests',
+  'ledger/audits:Release',
+  'ledger/audits:Request',
+  'ledger/audits:Vote',
+  'ledger/consortium:Enact',
+  'ledger/consortium:Found',
+  'ledger/consortium:GetConsortium',
+  'ledger/consortium:GetEpoch',
+  'ledger/consortium:GetFault',
+  'ledger/consortium:GetProposal',
+  'ledger/consortium:Leave',
+  'ledger/consortium:ListFaults',
+  'ledger/consortium:ListPenalties',
+  'ledger/consortium:ListProposals',
+  'ledger/consortium:OpenEpoch',
+  'ledger/consortium:Propose',
+  'ledger/consortium:RegisterPeer',
+  'ledger/consortium:ReportFault',
+  'ledger/consortium:VoteOn',
+  'ledger/records:Anchor',
+  'ledger/records:AppendReceipts',
+  'ledger/records:GetAnchor',
+  'ledger/records:GetChain',
+  'ledger/records:GetMasterTable',
+  'ledger/records:GetRecord',
+  'ledger/records:ListAnchors',
+  'ledger/records:ListRecords',
+  'ledger/records:Record',
+  'ledger/records:RecordMany',
+  'ledger/records:RecordReplacement',
+  'ledger/records:Void',
+];
+
+const member = (number: number) => ({
+  mspId: orgName(number),
+  name: 'x',
+  weight: 1,
+  overlayRoots: [],
+});
+
+describe('the chaincodes', () => {
+  it('expose exactly the transactions of the ledger API, in prototypes and to the shim', () => {
+    const exposed: string[] = [];
+    for (const chaincode of ['ledger', 'keys'] as const) {
+      const { metadata } = createChaincode(chaincode);
+      for (const ContractClass of CONTRACTS[chaincode]) {
+        const name = new ContractClass().getName();
+        const own = Object.getOwnPropertyNames(ContractClass.prototype).filter(
+          (one) => one !== 'constructor',
+        );
+        expect(own.sort()).toEqual(transactionNames(chaincode, name).sort());
+        const offered = metadata.contracts[name]?.transactions.map((one) => one.name) ?? [];
+        exposed.push(...offered.map((one) => `${chaincode}/${name}:${one}`));
+      }
+    }
+    expect(exposed.sort()).toEqual(Object.keys(ARGUMENTS).sort());
+    expect(exposed).toEqual(TRANSACTIONS);
+  });
+
+  it.each(['consortium', 'records', 'audits'])(
+    'tell of every transaction of %s who may call it, what it does and how it refuses',
+    (contract) => {
+      const path = join(import.meta.dirname, `../../chaincode/src/${contract}-contract.ts`);
+      const source = readFileSync(path, 'utf8');
+      for (const name of transactionNames('ledger', contract)) {
+        const before = source.slice(0, source.indexOf(`  async ${name}(ctx`));
+        const text = before.slice(before.lastIndexOf('/**')).replace(/\s*\n\s*\* ?/g, ' ');
+        expect(text, name).toMatch(/Who(, when, effects)?: /);
+        expect(text, name).toMatch(/[Ee]ffects?: |Event: /);
+        expect(text, name).toMatch(/Errors: [A-Za-z_]/);
+        const isQuery = /^(?:Get|List)/.test(name);
+        if (!isQuery) expect(text, name).toMatch(/Event: `/);
+      }
+    },
+  );
+
+  it('refuse an unknown transaction, a method of the base class and a missing argument', async () => {
+    const fabric = new MemoryFabric('c', ['Org1MSP', 'Org2MSP']);
+    const messageOf = async (name: string, argument: string | null) =>
+      (await fabric.simulate(agentOf(1), name, argument, {})).message;
+    expect(await messageOf('ledger/records:Nothing', '{}')).toMatch(/^NOT_FOUND: /);
+    expect(await messageOf('ledger/records:createContext', '{}')).toMatch(/^NOT_FOUND: /);
+    expect(await messageOf('ledger/records:GetRecord', null)).toMatch(/^BAD_ARGUMENT: /);
+    expect(await messageOf('ledger/records:GetRecord', 'null')).toMatch(/^BAD_ARGUMENT: /);
+    expect(await messageOf('ledger/records:GetRecord', '{"fileId":"AA"}')).toBe(
+      'BAD_ARGUMENT: argument.fileId: expected 32 bytes as lower-case hex, got text of 2 characters',
+    );
+    expect(await messageOf('ledger/records:GetRecord', '{"constructor":1}')).toMatch(
+      /unknown field/,
+    );
+  });
+
+  it('need a majority for the ledger, anybody for keys, and one collection for each holder', () => {
+    const [ledger, keys] = chaincodeDefinitions(['Org2MSP', 'Org1MSP', 'Org3MSP', 'Org4MSP']);
+    expect(ledger?.endorsementPolicy).toEqual({
+      outOf: 3,
+      mspIds: ['Org1MSP', 'Org2MSP', 'Org3MSP', 'Org4MSP'],
+    });
+    expect(ledger?.collections).toEqual([]);
+    expect(keys?.endorsementPolicy.outOf).toBe(1);
+    expect(keys?.collections[1]).toEqual({
+      name: 'shards-Org2MSP',
+      memberOrgs: ['Org2MSP'],
+      memberOnlyRead: true,
+      memberOnlyWrite: false,
+      requiredPeerCount: 0,
+      maxPeerCount: 8,
+      blockToLive: 0,
+    });
+    expect(() => chaincodeDefinitions(['Org.1'])).toThrow(/cannot name a collection/);
+    expect(() => chaincodeDefinitions(['A', 'A'])).toThrow(/distinct/);
+  });
+});
+
+describe('contract consortium', () => {
+  it('is founded once, by one of its members, with epoch 1 over all of them', async () => {
+    const { fabric } = await new TrialConsortium().found();
+    const consortium = await fabric.evaluate(AUDITOR, 'ledger/consortium:GetConsortium', {});
+    expect(consortium.channel).toBe('blocktorrent');
+    expect(consortium.epochs.map(({ epoch, ranges }) => [epoch, ranges.length])).toEqual([[1, 4]]);
+    expect(consortium.peers.map(({ mspId, name }) => `${mspId}/${name}`)).toEqual([
+      'Org1MSP/admin',
+      'Org1MSP/gateway-1',
+      'Org2MSP/admin',
+      'Org3MSP/admin',
+      'Org4MSP/admin',
+    ]);
+    const again = {
+      members: [member(1), member(2)],
+      auditors: [],
+      policy: { ...POLICY, n: 2, approvals: 1 },
+    };
+    await expect(fabric.submit(agentOf(1), 'ledger/consortium:Found', again)).rejects.toThrow(
+      /^ALREADY_EXISTS: /,
+    );
+  });
+
+  it.each([
+    ['a stranger', agentOf(9), {}, 'NOT_ALLOWED'],
+    ['an identity without a role', { mspId: orgName(1), role: null }, {}, 'NOT_ALLOWED'],
+    ['k above n', agentOf(1), { k: 4 }, 'BAD_ARGUMENT'],
+    ['more shards than members', agentOf(1), { n: 4 }, 'BAD_ARGUMENT'],
+    ['k of 1', agentOf(1), { k: 1 }, 'BAD_ARGUMENT'],
+    ['more receipts than replicas', agentOf(1), { receiptsMin: 4 }, 'BAD_ARGUMENT'],
+    ['more approvals than can vote', agentOf(1), { approvals: 3 }, 'BAD_ARGUMENT'],
+  ] as const)('cannot be founded by or with %s', async (_, caller, change, code) => {
+    const fabric = new MemoryFabric('c', [1, 2, 3].map(orgName));
+    const input = {
+      members: [1, 2, 3].map(member),
+      auditors: [],
+      policy: { ...POLICY, ...change },
+    };
+    await expect(fabric.submit(caller, 'ledger/consortium:Found', input)).rejects.toThrow(
+      new RegExp(`^${code}: `),
+    );
+  });
+
+  it('answers nothing before it is founded', async () => {
+    const fabric = new MemoryFabric('c', ['Org1MSP', 'Org2MSP']);
+    await expect(
+      fabric.evaluate(agentOf(1), 'ledger/consortium:GetConsortium', {}),
+    ).rejects.toThrow(/^NOT_FOUNDED: /);
+  });
+
+  it('registers peers of the caller only, and the same again without writing', async () => {
+    const consortium = await new TrialConsortium().found();
+    const events = consortium.fabric.events.length;
+    await consortium.register(orgName(2), 'admin', ['store']);
+    expect(consortium.fabric.events).toHaveLength(events);
+    await expect(consortium.register('Org9MSP', 'admin', ['store'])).rejects.toThrow(
+      /^NOT_ALLOWED/,
+    );
+    const bad = {
+      name: 'a/b',
+      roles: ['store' as const],
+      overlayKey: '00'.repeat(32),
+      dhtAddress: '',
+    };
+    await expect(
+      consortium.fabric.submit(agentOf(1), 'ledger/consortium:RegisterPeer', bad),
+    ).rejects.toThrow(/^BAD_ARGUMENT: argument.name/);
+  });
+
+  it('opens the next epoch only, with another weight of the caller’s, and keeps the one before', async () => {
+    const { fabric } = await new TrialConsortium().found();
+    const open = (epoch: number, weights: Record<string, number>, caller = agentOf(2)) =>
+      fabric.submit(caller, 'ledger/consortium:OpenEpoch', { epoch, weights });
+    const others = { Org1MSP: 1, Org3MSP: 1, Org4MSP: 1 };
+    await expect(open(3, { Org1MSP: 1, Org2MSP: 1 })).rejects.toThrow(/^WRONG_EPOCH: /);
+    await expect(open(2, { Org1MSP: 1, Org9MSP: 1 })).rejects.toThrow(/^NOT_ALLOWED: /);
+    await expect(open(2, { Org1MSP: 1 })).rejects.toThrow(/^BAD_ARGUMENT: /);
+    await expect(open(2, { Org1MSP: 1, Org2MSP: 1 }, AUDITOR)).rejects.toThrow(/^NOT_ALLOWED: /);
+    const { result } = await open(2, { ...others, Org2MSP: 3 });
+    expect(result.ranges.map(({ start }) => start.slice(0, 4))).toEqual([
+      '0000',
+      '2aaa',
+      'aaaa',
+      'd555',
+    ]);
+    const { epochs, members } = await fabric.evaluate(
+      agentOf(1),
+      'ledger/consortium:GetConsortium',
+      {},
+    );
+    expect(epochs.map(({ epoch }) => epoch)).toEqual([2, 1]);
+    expect(members.map(({ weight }) => weight)).toEqual([1, 3, 1, 1]);
+    const first = await fabric.evaluate(agentOf(1), 'ledger/consortium:GetEpoch', { epoch: 1 });
+    expect(first.ranges).toHaveLength(4);
+    expect(fabric.events.at(-1)).toEqual({
+      name: 'consortium-changed',
+      payload: { what: 'epoch' },
+    });
+  });
+
+  it('lists the faults of a member newest first, with reporter and transaction', async () => {
+    const { fabric } = await new TrialConsortium().found();
+    const fault = { kind: 'bad-chunk', mspId: orgName(3), fileId: '11'.repeat(32) } as const;
+    await fabric.submit(agentOf(2), 'ledger/consortium:ReportFault', { ...fault, detail: 'one' });
+    const last = await fabric.submit(AUDITOR, 'ledger/consortium:ReportFault', {
+      ...fault,
+      detail: 'two',
+    });
+    const faults = await fabric.evaluate(agentOf(1), 'ledger/consortium:ListFaults', {
+      mspId: orgName(3),
+    });
+    expect(faults.map(({ detail, reporter }) => [detail, reporter])).toEqual([
+      ['two', 'AuditorMSP'],
+      ['one', 'Org2MSP'],
+    ]);
+    expect(faults[0]?.txId).toBe(last.txId);
+    const [newest] = faults;
+    const older = await fabric.evaluate(agentOf(1), 'ledger/consortium:ListFaults', {
+      mspId: orgName(3),
+      beforeMs: newest?.atMs ?? 0,
+    });
+    expect(older.map(({ detail }) => detail)).toEqual(['one']);
+    await expect(
+      fabric.submit(agentOf(9), 'ledger/consortium:ReportFault', { ...fault, detail: '' }),
+    ).rejects.toThrow(/^NOT_ALLOWED: /);
+  });
+
+  it('keeps a fault’s evidence apart from the list, which has its hash', async () => {
+    const { fabric } = await new TrialConsortium().found();
+    const evidence = Buffer.from('a receipt and a challenge').toString('base64');
+    const report = (given: string) =>
+      fabric.submit(agentOf(2), 'ledger/consortium:ReportFault', {
+        ...{ kind: 'challenge-failed', mspId: orgName(3), fileId: '11'.repeat(32), detail: '' },
+        evidence: given,
+      });
+    const tooMuch = Buffer.alloc(LIMITS.evidenceBytesMax + 1).toString('base64');
+    await expect(report(tooMuch)).rejects.toThrow(/^TOO_LARGE: argument.evidence/);
+    await report(evidence);
+    const [listed] = await fabric.evaluate(AUDITOR, 'ledger/consortium:ListFaults', {
+      mspId: orgName(3),
+    });
+    expect(listed).not.toHaveProperty('evidence');
+    expect(listed?.evidenceHash).toBe(
+      createHash('sha256').update('a receipt and a challenge').digest('hex'),
+    );
+    const fault = await fabric.evaluate(AUDITOR, 'ledger/consortium:GetFault', {
+      faultId: listed?.faultId ?? '',
+    });
+    expect(fault).toEqual({ ...listed, evidence });
+  });
+
+  it('answers every transaction in JSON, null included', async () => {
+    const { fabric } = await new TrialConsortium().found();
+    const done = await fabric.simulate(
+      agentOf(1),
+      'ledger/records:GetRecord',
+      `{"fileId":"${'00'.repeat(32)}"}`,
+      {},
+    );
+    expect([done.status, done.payload.toString()]).toEqual([200, 'null']);
+  });
+});
