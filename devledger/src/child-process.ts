@@ -1,0 +1,120 @@
+/**
+ * A child process that says on standard output, in one JSON line, that it is ready. Other lines
+ * before it (a library's log) are passed over. Its output goes to a log file.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+
+/** How long a child may take to become ready, and to go away when asked. */
+const READY_TIMEOUT_MS = 20_000;
+const STOP_TIMEOUT_MS = 3_000;
+
+/** Compiled modules are kept here, so that the next start takes a third of the time. */
+const COMPILE_CACHE = join(import.meta.dirname, '..', '..', 'node_modules', '.cache', 'compile');
+
+export interface ChildOptions {
+  readonly name: string;
+  /** Program and arguments. */
+  readonly command: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  /** Gets standard output and standard error. */
+  readonly logFile: string;
+}
+
+/** The child ended or stayed silent. */
+export class ChildError extends Error {
+  override readonly name = 'ChildError';
+}
+
+export class Child {
+  readonly name: string;
+  readonly process: ChildProcess;
+  readonly #ready: Promise<Record<string, unknown>>;
+  readonly #exited: Promise<unknown>;
+  readonly #onParentExit: () => void;
+
+  constructor({ name, command, env, logFile }: ChildOptions) {
+    const [program, ...args] = command;
+    if (program === undefined) {
+      throw new ChildError(`${name}: empty command`);
+    }
+    const child = spawn(program, args, {
+      env: { NODE_COMPILE_CACHE: COMPILE_CACHE, ...process.env, ...env },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    this.name = name;
+    this.process = child;
+    this.#exited = once(child, 'exit');
+    this.#onParentExit = () => child.kill('SIGKILL');
+    process.once('exit', this.#onParentExit);
+    const log = createWriteStream(logFile, { flags: 'a' });
+    child.stdout.pipe(log);
+    child.stderr.pipe(log);
+    // A child that is gone cannot be written to; its exit tells the rest.
+    child.stdin.on('error', () => child.stdin.destroy());
+    this.#ready = readyLine(child, name, logFile);
+    // Observed by ready(); a child that nobody waits for must not crash its parent.
+    this.#ready.catch(() => undefined);
+  }
+
+  /** The ready line; throws ChildError. */
+  async ready(): Promise<Record<string, unknown>> {
+    return await this.#ready;
+  }
+
+  /** Writes one line to its standard input. */
+  send(line: string): void {
+    this.process.stdin?.write(`${line}\n`);
+  }
+
+  /** Ends it: SIGTERM first (or `signal`), SIGKILL when it does not listen. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    process.off('exit', this.#onParentExit);
+    if (this.process.exitCode !== null || this.process.signalCode !== null) {
+      return;
+    }
+    this.process.kill(signal);
+    const timer = setTimeout(() => this.process.kill('SIGKILL'), STOP_TIMEOUT_MS);
+    await this.#exited;
+    clearTimeout(timer);
+  }
+}
+
+async function readyLine(
+  child: ChildProcess,
+  name: string,
+  logFile: string,
+): Promise<Record<string, unknown>> {
+  return await new Promise((resolve, reject) => {
+    const fail = (reason: string) => reject(new ChildError(`${name} ${reason}; see ${logFile}`));
+    const timer = setTimeout(() => fail('was not ready in time'), READY_TIMEOUT_MS);
+    child.once('error', (error) => fail(`could not be started (${error.message})`));
+    child.once('exit', (code, signal) => {
+      clearTimeout(timer);
+      fail(`ended before it was ready (${code ?? signal})`);
+    });
+    if (child.stdout !== null) {
+      createInterface({ input: child.stdout }).on('line', (line) => {
+        const parsed = jsonObject(line);
+        if (parsed !== null) {
+          clearTimeout(timer);
+          resolve(parsed);
+        }
+      });
+    }
+  });
+}
+
+function jsonObject(line: string): Record<string, unknown> | null {
+  if (!line.startsWith('{')) {
+    return null;
+  }
+  try {
+    return Object.fromEntries(Object.entries(JSON.parse(line)));
+  } catch {
+    return null;
+  }
+}
