@@ -1,0 +1,10 @@
+/** The ledger's compliance suites on the dev ledger. */
+import { startNetwork } from '../support/network.ts';
+import { describeLedger, ORGANISATIONS } from './ledger.ts';
+import { ATTACKER, describeLedgerAttacks } from './ledger-attacks.ts';
+
+describeLedger('dev ledger', () => startNetwork({ organisations: ORGANISATIONS }));
+
+describeLedgerAttacks('dev ledger', () =>
+  startNetwork({ organisations: ORGANISATIONS, attacker: ATTACKER }),
+);
