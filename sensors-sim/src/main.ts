@@ -1,0 +1,171 @@
+/**
+ * `node sensors-sim/src/main.ts --broker mqtt://127.0.0.1:1883 --log FILE`: the fleet as a process.
+ *
+ * Prints `{"ready":true}` when connected, and when it ends, by itself or on SIGTERM or SIGINT,
+ * `{"sent":n,"bad":m,"outstanding":0}`: acknowledged messages, the bad ones among them, and those
+ * without an answer. The log has one JSON line for each acknowledged message, written at once.
+ */
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { createFleet, type SensorMessage } from './fleet.ts';
+import { FORMATS, type Format } from './formats.ts';
+import { createPublisher, type VersionChoice } from './publisher.ts';
+
+const USAGE = `Usage: node sensors-sim/src/main.ts --log FILE [options]
+  --broker URL              mqtt://host:port (default mqtt://127.0.0.1:1883)
+  --sensors N               sensors in the fleet (default 12)
+  --rate N                  readings a second of simulated time, over the fleet (default 20)
+  --speed N                 simulated seconds in one real second (default 1)
+  --seed N                  same seed, same readings (default 1)
+  --start-ms N              time of the first reading (default: now)
+  --duration-s N | --count N  end after so many real seconds or messages (default: never)
+  --bad-every N             every so many messages one is cut off (default 0: never)
+  --repeat-every N          every so many messages one is sent twice (default 0: never)
+  --formats A,B             formats that sensors take in turn, or all (default json); the topics of
+                            others than JSON begin with the format's name, Sparkplug's with spBv1.0
+  --outage-every-s N --outage-s N  simulated outages; what is measured meanwhile is sent after them
+  --mqtt-version auto|4|5   (default auto: 5 where the broker speaks it)`;
+
+/** Messages in flight: within the window that brokers allow by default, with room to spare. */
+const OUTSTANDING_MAX = 1000;
+const ANSWER_WITHIN_MS = 10_000;
+const TICK_MS = 10;
+
+class UsageError extends Error {}
+
+function parse() {
+  const { values } = parseArgs({
+    options: {
+      broker: { type: 'string', default: 'mqtt://127.0.0.1:1883' },
+      sensors: { type: 'string', default: '12' },
+      rate: { type: 'string', default: '20' },
+      speed: { type: 'string', default: '1' },
+      seed: { type: 'string', default: '1' },
+      'start-ms': { type: 'string' },
+      'duration-s': { type: 'string' },
+      count: { type: 'string' },
+      'bad-every': { type: 'string', default: '0' },
+      'repeat-every': { type: 'string', default: '0' },
+      formats: { type: 'string', default: 'json' },
+      'outage-every-s': { type: 'string', default: '0' },
+      'outage-s': { type: 'string', default: '0' },
+      'mqtt-version': { type: 'string', default: 'auto' },
+      'client-id': { type: 'string', default: `sensors-sim-${process.pid}` },
+      log: { type: 'string' },
+    },
+  });
+  const number = (name: keyof typeof values, least: number, fallback?: number): number => {
+    const text = values[name];
+    if (text === undefined && fallback !== undefined) return fallback;
+    const value = text === undefined || text === '' ? Number.NaN : Number(text);
+    if (value >= least) return value;
+    throw new UsageError(`--${name}: expected a number, at least ${least}, found "${text}"`);
+  };
+  const version = values['mqtt-version'];
+  if (version !== 'auto' && version !== '4' && version !== '5') {
+    throw new UsageError(`--mqtt-version: expected auto, 4 or 5, found "${version}"`);
+  }
+  if (values.log === undefined) throw new UsageError('--log: expected a file, found nothing');
+  return {
+    broker: values.broker,
+    clientId: values['client-id'],
+    version: version as VersionChoice,
+    log: values.log,
+    speed: number('speed', 0.001),
+    durationMs: number('duration-s', 0, Number.POSITIVE_INFINITY) * 1000,
+    count: number('count', 1, Number.POSITIVE_INFINITY),
+    fleet: {
+      sensors: Math.floor(number('sensors', 1)),
+      rate: number('rate', 0.001),
+      seed: number('seed', 0),
+      startMs: number('start-ms', 0, Date.now()),
+      badEvery: Math.floor(number('bad-every', 0)),
+      repeatEvery: Math.floor(number('repeat-every', 0)),
+      formats: formatsOf(values.formats),
+      outageEveryMs: number('outage-every-s', 0) * 1000,
+      outageMs: number('outage-s', 0) * 1000,
+    },
+  };
+}
+
+function formatsOf(text: string): readonly Format[] {
+  if (text === 'all') return FORMATS;
+  return text.split(',').map((name) => {
+    const format = FORMATS.find((one) => one === name);
+    if (format !== undefined) return format;
+    throw new UsageError(`--formats: expected ${FORMATS.join(', ')} or all, found "${name}"`);
+  });
+}
+
+/** Text as it is, other bytes as base64. */
+function loggedPayload(payload: string | Uint8Array): object {
+  if (typeof payload === 'string') return { payload };
+  return { payload: Buffer.from(payload).toString('base64'), encoding: 'base64' };
+}
+
+function warn(message: string, fields: Record<string, unknown>): void {
+  console.error(JSON.stringify({ level: 'warn', message, ...fields }));
+}
+
+async function run(): Promise<void> {
+  const settings = parse();
+  const log = openSync(settings.log, 'a');
+  let sent = 0;
+  let bad = 0;
+  const publisher = await createPublisher({
+    ...settings,
+    acknowledged({ topic, sensor, seq, payload, bad: isBad, repeat }: SensorMessage) {
+      sent += 1;
+      if (isBad) bad += 1;
+      const marks = { ...(isBad ? { bad: true } : {}), ...(repeat ? { repeat } : {}) };
+      const line = { topic, sensor, seq, ...loggedPayload(payload), ...marks };
+      writeSync(log, `${JSON.stringify(line)}\n`);
+    },
+    refused: ({ sensor, seq }, reason) => warn('not accepted', { sensor, seq, reason }),
+  });
+  const stopping = new AbortController();
+  process.on('SIGTERM', () => stopping.abort());
+  process.on('SIGINT', () => stopping.abort());
+  console.log(JSON.stringify({ ready: true }));
+  await publishAll(settings, publisher, stopping.signal);
+  await publisher.drained(0, ANSWER_WITHIN_MS);
+  const outstanding = publisher.outstanding();
+  await publisher.close();
+  closeSync(log);
+  console.log(JSON.stringify({ sent, bad, outstanding }));
+}
+
+/** Publishes what is due, tick by tick, until the count, the duration or the signal ends it. */
+async function publishAll(
+  settings: ReturnType<typeof parse>,
+  publisher: Awaited<ReturnType<typeof createPublisher>>,
+  signal: AbortSignal,
+): Promise<void> {
+  const fleet = createFleet(settings.fleet);
+  const startedAt = performance.now();
+  let message = fleet.next();
+  for (let published = 0; published < settings.count && !signal.aborted; ) {
+    const elapsedMs = performance.now() - startedAt;
+    if (elapsedMs >= settings.durationMs) return;
+    const open = publisher.outstanding() < OUTSTANDING_MAX;
+    if (open && message.afterMs <= elapsedMs * settings.speed) {
+      publisher.publish(message);
+      published += 1;
+      message = fleet.next();
+      // Let answers in between the messages of one tick.
+      if (published % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
+    } else {
+      await new Promise((resolve) => setTimeout(resolve, TICK_MS));
+    }
+  }
+}
+
+try {
+  await run();
+  process.exit(0);
+} catch (error) {
+  const message = error instanceof Error ? error.message : String(error);
+  const usage = error instanceof UsageError || (error instanceof TypeError && 'code' in error);
+  console.error(usage ? `${message}\n${USAGE}` : message);
+  process.exit(usage ? 2 : 1);
+}
