@@ -1,0 +1,107 @@
+#!/usr/bin/env node
+/**
+ * Starts the command line, on any Node from 20 on.
+ *
+ * The agent is TypeScript that Node runs directly from 22.18 on. An older Node finds the Node 24 that
+ * npm has put into node_modules/.bin, and runs this file again with it: arguments, streams, signals
+ * and exit status are passed on.
+ * V8 is told to keep its young generation small: chunks pass through memory as buffers that are
+ * only given back when it is collected, and a gateway has little memory.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import module from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const FLUSH_AFTER_MS = 5_000;
+const LAUNCHED = 'BLOCKTORRENT_LAUNCHED';
+/** MiB of V8's young generation. */
+const YOUNG_GENERATION = '--max-semi-space-size';
+const self = fileURLToPath(import.meta.url);
+
+if (runsTypeScript(process.versions.node)) {
+  keepSmall();
+  delete process.env[LAUNCHED];
+  keepCompiled();
+  const { main } = await import('../src/cli/main.ts');
+  await main();
+} else {
+  relaunch();
+}
+
+/** The same process once more with V8's flag, which takes effect at its start only. */
+function keepSmall() {
+  const told = process.execArgv.some((argument) => argument.startsWith(YOUNG_GENERATION));
+  if (told || process.execve === undefined || process.env[LAUNCHED] !== undefined) return;
+  const flags = [
+    ...process.execArgv,
+    `${YOUNG_GENERATION}=1`,
+    '--disable-warning=ExperimentalWarning',
+  ];
+  const args = [process.execPath, ...flags, self, ...process.argv.slice(2)];
+  process.execve(process.execPath, args, { ...process.env, [LAUNCHED]: '1' });
+}
+
+function runsTypeScript(version) {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  return major >= 24 || (major === 22 && minor >= 18);
+}
+
+/**
+ * Keeps compiled modules between starts: a second start takes a third of the time and 20 MiB less.
+ * In systemd's CacheDirectory=, or in node_modules/.cache of a checkout; without either, not at all.
+ */
+function keepCompiled() {
+  const node = bundledNode(dirname(self));
+  const checkout = node === null ? '' : join(dirname(dirname(node)), '.cache');
+  const cache = process.env.CACHE_DIRECTORY ?? checkout;
+  if (cache === '' || process.env.NODE_COMPILE_CACHE !== undefined) return;
+  module.enableCompileCache(join(cache, 'blocktorrent'));
+  // Also for an agent that is killed before it could write at its end.
+  setTimeout(() => module.flushCompileCache?.(), FLUSH_AFTER_MS).unref();
+}
+
+function relaunch() {
+  const node = bundledNode(dirname(self));
+  if (node === null || process.env[LAUNCHED] !== undefined) {
+    process.stderr.write(
+      `blocktorrent needs Node 24, found ${process.versions.node}, and there is no Node 24 in node_modules/.bin.\n` +
+        'Run `npm ci` in the checkout (it brings one), or install Node 24.\n',
+    );
+    process.exitCode = 2;
+    return;
+  }
+  const child = spawn(
+    node,
+    [...process.execArgv, `${YOUNG_GENERATION}=1`, self, ...process.argv.slice(2)],
+    {
+      stdio: 'inherit',
+      env: { ...process.env, [LAUNCHED]: '1' },
+    },
+  );
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2']) {
+    process.on(signal, () => child.kill(signal));
+  }
+  child.on('error', (error) => {
+    process.stderr.write(`blocktorrent: ${node} does not start: ${error.message}\n`);
+    process.exitCode = 2;
+  });
+  child.on('exit', (code, signal) => {
+    if (signal === null) {
+      process.exitCode = code ?? 1;
+      return;
+    }
+    process.removeAllListeners(signal);
+    process.kill(process.pid, signal);
+  });
+}
+
+/** node_modules/.bin/node in this folder or any above; null if there is none. */
+function bundledNode(from) {
+  for (let folder = from; ; folder = dirname(folder)) {
+    const node = join(folder, 'node_modules', '.bin', 'node');
+    if (existsSync(node)) return node;
+    if (dirname(folder) === folder) return null;
+  }
+}

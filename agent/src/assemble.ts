@@ -1,0 +1,109 @@
+/**
+ * Makes the adapters from the configuration: ledger, view of the consortium, overlay, address book.
+ * The daemon and the one-off commands (audit, get) put the same parts together here.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fromHex } from '@blocktorrent/protocol/bytes.ts';
+import type { Config } from './config/schema.ts';
+import { FabricLedger } from './ledger/fabric-ledger.ts';
+import type { Ledger } from './ledger/ledger.ts';
+import { ConsortiumView } from './ledger/membership.ts';
+import { DhtAddressBook } from './overlay/dht.ts';
+import { TlsOverlay } from './overlay/tls-overlay.ts';
+import type { OverlayIdentity } from './overlay/types.ts';
+import { systemClock } from './runtime/clock.ts';
+import type { Log } from './runtime/log.ts';
+import { migrate } from './runtime/migrate.ts';
+import { systemRandom } from './runtime/random.ts';
+import { type Database, openDatabase } from './runtime/sqlite.ts';
+import { STORE_MIGRATIONS } from './store/catalog.ts';
+
+/** The ledger through our gateway peers; nothing is dialled yet. */
+export function openLedger(config: Config, log: Log): Ledger {
+  const { organisation, ledger } = config;
+  const patienceMs = ledger.requestTimeoutMs;
+  const timeouts = { endorseMs: patienceMs, submitMs: patienceMs, commitMs: patienceMs };
+  return new FabricLedger(
+    { ...ledger, mspId: organisation.mspId, timeouts },
+    log.child({ component: 'ledger' }),
+  );
+}
+
+/** The consortium as last seen; kept in `dataDir` over restarts when `keep`. */
+export function openView(config: Config, ledger: Ledger, keep: boolean): ConsortiumView {
+  const cacheFile = keep ? join(config.dataDir, 'consortium.json') : null;
+  return new ConsortiumView(ledger, config.ledger.channel, cacheFile);
+}
+
+export interface Net {
+  readonly overlay: TlsOverlay;
+  readonly addressBook: DhtAddressBook;
+  /** Announces our listener, if there is one. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Overlay and DHT. `listen: false` for a command that only dials out. */
+export function openNet(
+  config: Config,
+  view: ConsortiumView,
+  log: Log,
+  { listen }: { listen: boolean },
+): Net {
+  const identity = overlayIdentity(config);
+  const overlay = new TlsOverlay({
+    identity,
+    membership: view,
+    listen: listen ? config.overlay.listen : null,
+    random: systemRandom,
+    log: log.child({ component: 'overlay' }),
+  });
+  const addressBook = new DhtAddressBook({
+    identity,
+    membership: view,
+    listen: listen ? config.overlay.dht.listen : { host: config.overlay.dht.listen.host, port: 0 },
+    bootstrap: config.overlay.dht.bootstrap,
+    nowMs: () => systemClock.nowMs(),
+    log: log.child({ component: 'dht' }),
+  });
+  return {
+    overlay,
+    addressBook,
+    async start() {
+      await overlay.start();
+      await addressBook.start();
+      const address = config.overlay.advertise ?? overlay.address;
+      // Not awaited: an announcement ends only when another node has taken it.
+      if (listen && address !== null) void addressBook.announce(address);
+    },
+    async stop() {
+      await addressBook.stop();
+      await overlay.stop();
+    },
+  };
+}
+
+/** `store.sqlite`, migrated: what the store knows of the files it keeps. */
+export function openStoreDatabase(config: Config): Database {
+  const database = openDatabase(join(config.dataDir, 'store.sqlite'));
+  migrate(database, STORE_MIGRATIONS);
+  return database;
+}
+
+/** Ed25519 seed of the overlay key, 32 bytes. An auditor signs nothing: any seed will do. */
+export function overlaySeed(config: Config): Uint8Array {
+  const { signingKeyFile } = config.overlay;
+  if (signingKeyFile === undefined) return systemRandom(32);
+  return fromHex(readFileSync(signingKeyFile, 'utf8').trim(), 32);
+}
+
+function overlayIdentity(config: Config): OverlayIdentity {
+  return {
+    mspId: config.organisation.mspId,
+    peer: config.name,
+    tlsCertificate: readFileSync(config.overlay.certFile, 'utf8'),
+    tlsKey: readFileSync(config.overlay.keyFile, 'utf8'),
+    overlaySeed: overlaySeed(config),
+  };
+}

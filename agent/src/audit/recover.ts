@@ -1,0 +1,156 @@
+/**
+ * Recovering one file (P §3.2.4, steps 2 to 5): master table from the ledger, chunks from any
+ * owners, every digest, the whole, the plaintext. The source takes no part and may be gone.
+ *
+ * Enters: a record and identities that open it. Leaves: in a folder of the file's own: `FILE.age`,
+ * `identity.txt`, and `readings.sqlite` (a batch) or `content` (any other file), and the faults.
+ * Always holds: nothing is decrypted before the ciphertext equals the manifest that fileId names.
+ */
+import { createHash } from 'node:crypto';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { decrypt, encodeIdentity } from '@blocktorrent/protocol/age.ts';
+import { fromBase64, fromHex } from '@blocktorrent/protocol/bytes.ts';
+import type {
+  Consortium,
+  Epoch,
+  Fault,
+  FileRecord,
+  MspId,
+  SignedReceipt,
+} from '@blocktorrent/protocol/ledger-api.ts';
+import type { Manifest } from '@blocktorrent/protocol/manifest.ts';
+import { fileIdOf, manifestChunkDigests, verifyManifest } from '@blocktorrent/protocol/manifest.ts';
+import type { MasterTable } from '@blocktorrent/protocol/master-table.ts';
+import { decodeMasterTable } from '@blocktorrent/protocol/master-table.ts';
+import { ownersOf } from '@blocktorrent/protocol/placement.ts';
+import { openFile } from '../crypto/open.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import { AuditError } from './audit-error.ts';
+
+/** What `fetchFile` needs to know of one file. */
+export interface FetchTarget {
+  readonly fileId: string;
+  readonly receipts: readonly SignedReceipt[];
+  readonly manifest: Manifest;
+  readonly owners: readonly (readonly MspId[])[];
+  readonly outputPath: string;
+}
+export interface Fetched {
+  readonly faults: readonly Fault[];
+  /** Chunks accepted from each owner. */
+  readonly fromOwner: Readonly<Record<MspId, number>>;
+}
+
+export interface RecoverOptions {
+  readonly ledger: Ledger;
+  readonly record: FileRecord;
+  /** Identities that may open the file: the rebuilt one, or one's own. */
+  readonly identities: readonly Uint8Array[];
+  /** Folder for this file's results; made if missing. */
+  readonly outputDir: string;
+  readonly fetch: (target: FetchTarget) => Promise<Fetched>;
+  readonly signal: AbortSignal;
+}
+
+export interface Recovered {
+  readonly fileId: string;
+  readonly kind: FileRecord['kind'];
+  readonly chunkCount: number;
+  readonly ciphertextPath: string;
+  readonly identityPath: string;
+  /** The plaintext: `readings.sqlite` for a batch, `content` for any other file. */
+  readonly contentPath: string;
+  readonly owners: readonly (readonly MspId[])[];
+  readonly fromOwner: Readonly<Record<MspId, number>>;
+  readonly faults: readonly Fault[];
+}
+
+/** @throws AuditError, ProtocolError: the message names the check that failed. */
+export async function recoverFile(options: RecoverOptions): Promise<Recovered> {
+  const { record, identities, outputDir, signal } = options;
+  const consortium = await options.ledger.evaluate('ledger/consortium:GetConsortium', {});
+  const { manifest } = await openTable(options, consortium);
+  const owners = await ownersToAsk(manifest, options.ledger, consortium);
+
+  await mkdir(outputDir, { recursive: true, mode: 0o700 });
+  const ciphertextPath = join(outputDir, 'FILE.age');
+  const identityPath = join(outputDir, 'identity.txt');
+  const contentPath = join(outputDir, record.kind === 'batch' ? 'readings.sqlite' : 'content');
+  const fetched = await options.fetch({
+    fileId: record.fileId,
+    manifest,
+    owners,
+    receipts: [...record.receipts, ...record.replacements.flatMap((one) => one.receipts)],
+    outputPath: ciphertextPath,
+  });
+  const lines = identities.map((identity) => `${encodeIdentity(identity)}\n`);
+  await writeFile(identityPath, lines.join(''), { mode: 0o600 });
+  await openFile({ ciphertextPath, identities, outputPath: contentPath, signal });
+  return {
+    fileId: record.fileId,
+    kind: record.kind,
+    chunkCount: record.chunkCount,
+    ciphertextPath,
+    identityPath,
+    contentPath,
+    owners,
+    ...fetched,
+  };
+}
+
+/** Fetches and opens the master table; checks that it is about this record and rightly signed. */
+async function openTable(
+  options: RecoverOptions,
+  consortium: Consortium,
+): Promise<{ manifest: Manifest; table: MasterTable }> {
+  const { ledger, record, identities } = options;
+  const { fileId } = record;
+  const found = await ledger.evaluate('ledger/records:GetMasterTable', { fileId });
+  if (found === null) throw new AuditError('unknown-file', `the ledger has no table for ${fileId}`);
+  const encrypted = fromBase64(found.masterTable);
+  const hash = createHash('sha256').update(encrypted).digest('hex');
+  if (hash !== record.masterTableHash) {
+    throw new AuditError(
+      'wrong-table',
+      `the encrypted master table of ${fileId} hashes to ${hash}, its record says ` +
+        record.masterTableHash,
+    );
+  }
+  const table = decodeMasterTable(decrypt(encrypted, identities));
+  if (fileIdOf(table.manifest.manifest) !== fileId) {
+    throw new AuditError('wrong-table', `the master table of ${fileId} holds another manifest`);
+  }
+  const signer = consortium.peers.find(
+    (peer) => peer.mspId === record.source && peer.name === record.gateway,
+  );
+  if (signer === undefined) {
+    throw new AuditError('wrong-table', `${record.source}/${record.gateway} is not registered`);
+  }
+  const manifest = verifyManifest(table.manifest, fromHex(signer.overlayKey, 32));
+  if (manifest.recipient !== record.recipient) {
+    throw new AuditError(
+      'wrong-table',
+      `the manifest of ${fileId} is for ${manifest.recipient}, its record for ${record.recipient}`,
+    );
+  }
+  return { manifest, table };
+}
+
+/** Each chunk's owners when it was placed, then those of the epoch in force now. */
+async function ownersToAsk(
+  manifest: Manifest,
+  ledger: Ledger,
+  consortium: Consortium,
+): Promise<MspId[][]> {
+  const placed = await ledger.evaluate('ledger/consortium:GetEpoch', { epoch: manifest.epoch });
+  const current = consortium.epochs[0];
+  const epochs: Epoch[] = current === undefined ? [placed] : [placed, current];
+  const { replicas } = consortium.policy;
+  const chunkCount = manifest.digests.length / 144;
+  return Array.from({ length: chunkCount }, (_, index) => {
+    const digests = manifestChunkDigests(manifest, index);
+    const owners = epochs.flatMap((epoch) => ownersOf(digests, epoch, manifest.source, replicas));
+    return [...new Set(owners)];
+  });
+}

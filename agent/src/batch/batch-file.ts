@@ -1,0 +1,291 @@
+/**
+ * One batch file: begin it, append readings, close it.
+ *
+ * Enters: readings in order. Leaves: rows, and the chain's head, in the same transaction. Always
+ * holds: what `append` has returned from is on the disk; a file has either no tables or its meta.
+ */
+import {
+  BATCH_META,
+  BATCH_SCHEMA,
+  BATCH_SQL,
+  BATCH_VERSION,
+  type BatchMetaKey,
+  batchRowOf,
+  type NamedBatchRow,
+  type NamedSampleRow,
+  readingsOf,
+  sampleRowOf,
+} from '@blocktorrent/protocol/batch.ts';
+import { fromHex, toHex } from '@blocktorrent/protocol/bytes.ts';
+import {
+  CHAIN_HASH_BYTES,
+  chainHash,
+  type Reading,
+  type Sample,
+} from '@blocktorrent/protocol/reading.ts';
+import { matchesFilter } from '@blocktorrent/protocol/topic-filter.ts';
+import type { Database, Statement } from 'better-sqlite3';
+import { nodeSha256 } from '../crypto/node-hasher.ts';
+import { BatchError } from './batch-error.ts';
+import type { BatchRule } from './batch-rule.ts';
+
+/** What a batch says of itself. */
+export interface BatchMeta {
+  /** MSP id. */
+  readonly source: string;
+  /** Peer name. */
+  readonly gateway: string;
+  /** From 1. */
+  readonly batch: number;
+  readonly bootId: string;
+  readonly openedMs: number;
+  /** Null in an open batch. */
+  readonly closedMs: number | null;
+  /** Chain hashes before the first and after the last reading, 32 bytes each. */
+  readonly chainStart: Uint8Array;
+  readonly chainEnd: Uint8Array;
+  readonly firstSeq: number;
+  /** `firstSeq` - 1 while the batch is empty. */
+  readonly lastSeq: number;
+  readonly count: number;
+}
+
+/** The meta of a batch file, or null where not even its tables are there. Throws BatchError. */
+export function readMeta(database: Database): BatchMeta | null {
+  if (database.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").get() === undefined) {
+    return null;
+  }
+  const version = database.pragma('user_version', { simple: true });
+  if (version !== BATCH_VERSION) {
+    throw new BatchError('bad-batch', `${database.name}: version ${String(version)} is not known`);
+  }
+  const get = database.prepare(BATCH_SQL.getMeta);
+  const find = (key: BatchMetaKey): string | null =>
+    (get.get({ key }) as { value: string } | undefined)?.value ?? null;
+  const text = (key: BatchMetaKey): string => {
+    const value = find(key);
+    if (value === null) throw new BatchError('bad-batch', `${database.name}: no meta ${key}`);
+    return value;
+  };
+  const whole = (key: BatchMetaKey): number => {
+    const value = Number(text(key));
+    if (Number.isSafeInteger(value)) return value;
+    throw new BatchError('bad-batch', `${database.name}: meta ${key} is '${text(key)}'`);
+  };
+  const chainStart = fromHex(text(BATCH_META.chainStart), CHAIN_HASH_BYTES);
+  const firstSeq = whole(BATCH_META.firstSeq);
+  const head = database.prepare(BATCH_SQL.lastChain).get() as
+    | { seq: number; hash: Uint8Array }
+    | undefined;
+  const lastSeq = head?.seq ?? firstSeq - 1;
+  return {
+    source: text(BATCH_META.source),
+    gateway: text(BATCH_META.gateway),
+    batch: whole(BATCH_META.batch),
+    bootId: text(BATCH_META.bootId),
+    openedMs: whole(BATCH_META.openedMs),
+    closedMs: find(BATCH_META.closedMs) === null ? null : whole(BATCH_META.closedMs),
+    chainStart,
+    chainEnd: head === undefined ? chainStart : new Uint8Array(head.hash),
+    firstSeq,
+    lastSeq,
+    count: lastSeq - firstSeq + 1,
+  };
+}
+
+/** Makes tables, rules and meta in an empty file, all or nothing. */
+export function beginBatch(database: Database, meta: BatchMeta, rules: readonly BatchRule[]): void {
+  database.transaction(() => {
+    database.exec(BATCH_SCHEMA);
+    const addRule = database.prepare(BATCH_SQL.addRule);
+    const addField = database.prepare(BATCH_SQL.addField);
+    for (const { name, decoder, fields } of rules) {
+      addRule.run({ name, decoder });
+      for (const field of fields) addField.run({ rule: name, ...field });
+    }
+    putMeta(database, {
+      source: meta.source,
+      gateway: meta.gateway,
+      batch: meta.batch,
+      bootId: meta.bootId,
+      openedMs: meta.openedMs,
+      firstSeq: meta.firstSeq,
+      chainStart: toHex(meta.chainStart),
+    });
+  })();
+}
+
+/** Completes the meta of a batch; the last thing that is ever written to it, in one transaction. */
+export function markClosed(database: Database, meta: BatchMeta, closedMs: number): void {
+  database.transaction(() => {
+    putMeta(database, {
+      closedMs,
+      lastSeq: meta.lastSeq,
+      count: meta.count,
+      chainEnd: toHex(meta.chainEnd),
+    });
+  })();
+}
+
+function putMeta(
+  database: Database,
+  entries: Partial<Record<BatchMetaKey, string | number>>,
+): void {
+  const put = database.prepare(BATCH_SQL.putMeta);
+  for (const [key, value] of Object.entries(entries)) put.run({ key, value: String(value) });
+}
+
+/** Whether the file was begun with these very rules; if not, a new batch is due. */
+export function hasRules(database: Database, rules: readonly BatchRule[]): boolean {
+  const stored = database
+    .prepare(
+      `SELECT r.name AS rule, r.decoder, f.name, f.path, f.unit FROM rule r
+       LEFT JOIN field f ON f.rule = r.id ORDER BY r.id, f.name`,
+    )
+    .raw()
+    .all();
+  const wanted = rules.flatMap(({ name, decoder, fields }) => {
+    if (fields.length === 0) return [[name, decoder, null, null, null]];
+    const sorted = [...fields].sort((a, b) => (a.name < b.name ? -1 : 1));
+    return sorted.map((field) => [name, decoder, field.name, field.path, field.unit]);
+  });
+  return JSON.stringify(stored) === JSON.stringify(wanted);
+}
+
+/** Rules of the topics in a batch, by their names; null for topics without one. */
+export function rulesIn(database: Database): (string | null)[] {
+  const sql = 'SELECT DISTINCT r.name FROM topic t LEFT JOIN rule r ON r.id = t.rule';
+  return database.prepare(sql).pluck().all() as (string | null)[];
+}
+
+/** The writer of the open batch: keeps the chain's head and the names' numbers in memory. */
+export class BatchWriter {
+  readonly database: Database;
+  readonly #rules: readonly BatchRule[];
+  readonly #statements: Record<
+    | 'addReading'
+    | 'addTopic'
+    | 'addSensor'
+    | 'addBoot'
+    | 'addMetric'
+    | 'addSample'
+    | 'putChain'
+    | 'dropChainBefore',
+    Statement
+  >;
+  readonly #topics = new Map<string, number>();
+  readonly #sensors = new Map<string, number>();
+  readonly #boots = new Map<string, number>();
+  /** By name and unit. */
+  readonly #metrics = new Map<string, number>();
+  #meta: BatchMeta;
+
+  /** `database` has been begun with these rules, and `meta` is what `readMeta` gives. */
+  constructor(database: Database, meta: BatchMeta, rules: readonly BatchRule[]) {
+    this.database = database;
+    this.#meta = meta;
+    this.#rules = rules;
+    this.#statements = {
+      addReading: database.prepare(BATCH_SQL.addReading),
+      addTopic: database.prepare(BATCH_SQL.addTopic),
+      addSensor: database.prepare(BATCH_SQL.addSensor),
+      addBoot: database.prepare(BATCH_SQL.addBoot),
+      addMetric: database.prepare(BATCH_SQL.addMetric),
+      addSample: database.prepare(BATCH_SQL.addSample),
+      putChain: database.prepare(BATCH_SQL.putChain),
+      dropChainBefore: database.prepare(BATCH_SQL.dropChainBefore),
+    };
+  }
+
+  get meta(): BatchMeta {
+    return this.#meta;
+  }
+
+  /** Size of the database in bytes, what is only in the WAL included. */
+  get bytes(): number {
+    const pages = this.database.pragma('page_count', { simple: true });
+    const pageBytes = this.database.pragma('page_size', { simple: true });
+    return Number(pages) * Number(pageBytes);
+  }
+
+  /**
+   * Appends readings, in order and without a hole, in one synced transaction: all or none of them.
+   * Throws BatchError `out-of-order`, ProtocolError, or SqliteError (disk full, …).
+   */
+  append(readings: readonly Reading[]): void {
+    if (readings.length === 0) return;
+    let { chainEnd, lastSeq } = this.#meta;
+    try {
+      this.database.transaction(() => {
+        for (const reading of readings) {
+          lastSeq += 1;
+          if (reading.seq !== lastSeq) {
+            const text = `expected reading ${lastSeq}, found ${reading.seq}`;
+            throw new BatchError('out-of-order', text, this.#meta.batch);
+          }
+          chainEnd = chainHash(chainEnd, reading, nodeSha256);
+          this.#insert(reading);
+        }
+        this.#statements.putChain.run({ seq: lastSeq, hash: chainEnd });
+        this.#statements.dropChainBefore.run({ seq: lastSeq });
+      })();
+    } catch (error) {
+      // Names that the transaction added are gone from the file.
+      for (const names of [this.#topics, this.#sensors, this.#boots, this.#metrics]) names.clear();
+      throw error;
+    }
+    this.#meta = { ...this.#meta, chainEnd, lastSeq, count: lastSeq - this.#meta.firstSeq + 1 };
+  }
+
+  #insert(reading: Reading): void {
+    const { addBoot, addReading, addSample } = this.#statements;
+    const row = batchRowOf(reading, {
+      topic: this.#topicId(reading.topic),
+      sensor: this.#sensorId(reading.sensor),
+      boot: idOf(this.#boots, reading.bootId, addBoot),
+    });
+    addReading.run(row);
+    for (const [place, sample] of reading.samples.entries()) {
+      const ids = { metric: this.#metricId(sample), sensor: this.#sensorId(sample.sensor) };
+      addSample.run(sampleRowOf(reading, place, sample, ids));
+    }
+  }
+
+  #sensorId(name: string | null): number | null {
+    return name === null ? null : idOf(this.#sensors, name, this.#statements.addSensor);
+  }
+
+  #metricId({ name, unit }: Sample): number {
+    const key = `${name}\0${unit}`;
+    const known = this.#metrics.get(key);
+    if (known !== undefined) return known;
+    const { id } = this.#statements.addMetric.get({ name, unit }) as { id: number };
+    this.#metrics.set(key, id);
+    return id;
+  }
+
+  #topicId(name: string): number {
+    const known = this.#topics.get(name);
+    if (known !== undefined) return known;
+    const rule = this.#rules.find(({ filter }) => matchesFilter(filter, name))?.name ?? null;
+    const { id } = this.#statements.addTopic.get({ name, rule }) as { id: number };
+    this.#topics.set(name, id);
+    return id;
+  }
+}
+
+function idOf(known: Map<string, number>, name: string, add: Statement): number {
+  let id = known.get(name);
+  if (id === undefined) {
+    ({ id } = add.get({ name }) as { id: number });
+    known.set(name, id);
+  }
+  return id;
+}
+
+/** Readings of a batch after `afterSeq`, in order of seq. */
+export function* readReadings(database: Database, afterSeq: number): Generator<Reading> {
+  const rows = database.prepare(BATCH_SQL.readingsAfter).iterate({ seq: afterSeq, limit: -1 });
+  const samples = database.prepare(BATCH_SQL.samplesAfter).iterate({ seq: afterSeq });
+  yield* readingsOf(rows as Iterable<NamedBatchRow>, samples as Iterable<NamedSampleRow>);
+}

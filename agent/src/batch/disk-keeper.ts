@@ -1,0 +1,236 @@
+/**
+ * Keeps the gateway's files within their budget (see `disk-plan.ts`), and says what that has cost.
+ *
+ * Enters: closed batches and how safe they are. Leaves: unlinked files, and a reading on
+ * `$blocktorrent/dropped` for each loss, in the batch that is open then. Always holds: the record is
+ * durable before its batch is unlinked, wherever the disk still takes a record at all.
+ */
+import type { Reading } from '@blocktorrent/protocol/reading.ts';
+import type { Log } from '../runtime/log.ts';
+import type { ClosedBatch } from './batch-store.ts';
+import { type Admission, type BatchSafety, type DiskLimits, planDisk } from './disk-plan.ts';
+
+/** Topic of the records of what was dropped; no MQTT subscription of ours can mean it. */
+export const DROPPED_TOPIC = '$blocktorrent/dropped';
+
+/** What the keeper does of a batch store. */
+export interface KeptBatches {
+  readonly nextSeq: number;
+  readonly currentBytes: number;
+  list(): readonly ClosedBatch[];
+  append(readings: readonly Reading[]): void;
+  /** Also one that is still needed to know repetitions by. */
+  drop(batch: number): void;
+}
+
+export interface DiskKeeperOptions {
+  readonly store: KeptBatches;
+  readonly limits: () => DiskLimits;
+  readonly safetyOf: (batch: number) => BatchSafety;
+  /** Priority of a rule, by its topic filter; 0 for null, where no rule fits. */
+  readonly priorityOfRule: (rule: string | null) => number;
+  readonly priorityOfTopic: (topic: string) => number;
+  /** The highest of all rules. */
+  readonly priorityMax: number;
+  /** Of the sealed files that wait in the spool. */
+  readonly spoolBytes: () => number;
+  readonly freeBytes: () => number;
+  /** A reading as it would be received now; for the records. */
+  readonly blank: () => Omit<Reading, 'seq' | 'topic' | 'payload'>;
+  readonly onDropped: (readings: number, where: 'batch' | 'arrival') => void;
+  readonly log: Log;
+}
+
+/** For `status`. */
+export interface DiskStatus {
+  readonly usedBytes: number;
+  readonly maxBytes: number;
+  readonly freeBytes: number;
+  readonly admission: Admission;
+  /** Readings lost since this start, in closed batches and on arrival. */
+  readonly droppedReadings: number;
+  /** What needs somebody's attention; null if nothing. */
+  readonly alarm: string | null;
+}
+
+interface Arrivals {
+  readings: number;
+  readonly fromMs: number;
+  toMs: number;
+  readonly topics: Map<string, number>;
+}
+
+/** Topics that are counted one by one in a record. */
+const TOPICS_RECORDED_MAX = 100;
+
+export class DiskKeeper {
+  readonly #options: DiskKeeperOptions;
+  #status: DiskStatus;
+  /** Records that no batch could take yet. */
+  #unrecorded: Uint8Array[] = [];
+  #arrivals: Arrivals | null = null;
+  #dropped = 0;
+
+  constructor(options: DiskKeeperOptions) {
+    this.#options = options;
+    const { maxBytes } = options.limits();
+    const start = {
+      usedBytes: 0,
+      maxBytes,
+      freeBytes: 0,
+      admission: 'all',
+      droppedReadings: 0,
+    } as const;
+    this.#status = { ...start, alarm: null };
+  }
+
+  get status(): DiskStatus {
+    return this.#status;
+  }
+
+  /** Measures, and drops what must go. Throws nothing that the disk may say. */
+  check(): void {
+    const { store, limits, safetyOf, spoolBytes, freeBytes } = this.#options;
+    const closed = new Map(store.list().map((one) => [one.batch, one]));
+    const free = freeBytes();
+    const plan = planDisk(limits(), {
+      batches: [...closed.values()].map(({ batch, bytes, rules }) => {
+        return { batch, bytes, safety: safetyOf(batch), priority: this.#priorityOf(rules) };
+      }),
+      otherBytes: store.currentBytes + spoolBytes(),
+      freeBytes: free,
+    });
+    for (const { batch, safety } of plan.drop) {
+      const found = closed.get(batch);
+      if (found !== undefined) this.#drop(found, safety);
+    }
+    this.#recordArrivals();
+    this.#record();
+    const freed = plan.drop.reduce((sum, { bytes }) => sum + bytes, 0);
+    const { maxBytes } = limits();
+    const usedBytes = plan.usedBytes - freed;
+    this.#status = {
+      usedBytes,
+      maxBytes,
+      freeBytes: free,
+      admission: plan.admission,
+      droppedReadings: this.#dropped,
+      alarm: this.#alarm(plan.admission),
+    };
+  }
+
+  /** Whether a reading of this topic is taken now. One that is not is counted, and recorded later. */
+  admits(topic: string, nowMs: number): boolean {
+    const { priorityOfTopic, priorityMax } = this.#options;
+    if (this.#status.admission !== 'important' || priorityOfTopic(topic) >= priorityMax)
+      return true;
+    this.#arrivals ??= { readings: 0, fromMs: nowMs, toMs: nowMs, topics: new Map() };
+    const { topics } = this.#arrivals;
+    this.#arrivals.readings += 1;
+    this.#arrivals.toMs = nowMs;
+    if (topics.has(topic) || topics.size < TOPICS_RECORDED_MAX) {
+      topics.set(topic, (topics.get(topic) ?? 0) + 1);
+    }
+    this.#count(1, 'arrival');
+    return false;
+  }
+
+  /** Throws where no reading may come in now: nothing is acknowledged then, and brokers keep it. */
+  requireRoom(): void {
+    if (this.#status.admission !== 'none') return;
+    throw new Error(this.#status.alarm ?? 'the budget of the disk is used up');
+  }
+
+  /** Records what was dropped on arrival; before the store is stopped. */
+  stop(): void {
+    this.#recordArrivals();
+    this.#record();
+  }
+
+  #drop(batch: ClosedBatch, safety: BatchSafety): void {
+    const { store, log } = this.#options;
+    if (safety !== 'available') {
+      const { batch: number, firstSeq, lastSeq, count, openedMs, closedMs, bytes } = batch;
+      const chain = {
+        chainStart: Buffer.from(batch.chainStart).toString('hex'),
+        chainEnd: Buffer.from(batch.chainEnd).toString('hex'),
+      };
+      const place = {
+        batch: number,
+        firstSeq,
+        lastSeq,
+        readings: count,
+        openedMs,
+        closedMs,
+        bytes,
+      };
+      this.#unrecorded.push(
+        json({ what: 'batch', ...place, sealed: safety === 'sealed', ...chain }),
+      );
+      this.#record();
+    }
+    try {
+      store.drop(batch.batch);
+    } catch (error) {
+      log.error('a batch could not be dropped', { batch: batch.batch, error });
+      return;
+    }
+    if (safety !== 'unsealed') {
+      log.debug('a batch was unlinked to make room: it is sealed', { batch: batch.batch });
+      return;
+    }
+    this.#count(batch.count, 'batch');
+    log.error('a batch was dropped: the budget of the disk is used up', {
+      batch: batch.batch,
+      readings: batch.count,
+    });
+  }
+
+  #count(readings: number, where: 'batch' | 'arrival'): void {
+    this.#dropped += readings;
+    this.#options.onDropped(readings, where);
+  }
+
+  #recordArrivals(): void {
+    if (this.#arrivals === null) return;
+    const { topics, ...counts } = this.#arrivals;
+    this.#unrecorded.push(
+      json({ what: 'arrivals', ...counts, topics: Object.fromEntries(topics) }),
+    );
+    this.#arrivals = null;
+  }
+
+  /** Puts what is to be recorded into the open batch; tried again where that fails. */
+  #record(): void {
+    const { store, blank, log } = this.#options;
+    if (this.#unrecorded.length === 0) return;
+    const firstSeq = store.nextSeq;
+    const readings = this.#unrecorded.map((payload, index) => {
+      return { ...blank(), seq: firstSeq + index, topic: DROPPED_TOPIC, payload };
+    });
+    try {
+      store.append(readings);
+      this.#unrecorded = [];
+    } catch (error) {
+      log.error('what was dropped cannot be recorded yet', { error, records: readings.length });
+    }
+  }
+
+  #priorityOf(rules: readonly (string | null)[]): number {
+    return rules.reduce((most, rule) => Math.max(most, this.#options.priorityOfRule(rule)), 0);
+  }
+
+  #alarm(admission: Admission): string | null {
+    if (admission === 'none') {
+      return 'no room: readings are not taken, their brokers keep them; make room or raise batch.disk';
+    }
+    if (admission === 'important') {
+      return 'little room: only readings of the highest priority are taken';
+    }
+    return this.#dropped === 0 ? null : `${this.#dropped} readings were dropped to make room`;
+  }
+}
+
+function json(value: object): Uint8Array {
+  return Buffer.from(JSON.stringify(value));
+}

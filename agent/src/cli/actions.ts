@@ -1,0 +1,333 @@
+/**
+ * Bodies of the commands that work without a running agent: audits and opening shared files.
+ * Each takes the configuration, its options and where to report progress; prints nothing.
+ */
+import { join } from 'node:path';
+import type {
+  Argument,
+  AuditRequest,
+  ProposalAction,
+  ProposalState,
+} from '@blocktorrent/protocol/ledger-api.ts';
+import { openLedger, openNet, openView } from '../assemble.ts';
+import type { FetchResult } from '../audit/fetch.ts';
+import type { FetchTarget } from '../audit/recover.ts';
+import type { Config } from '../config/load.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import type { Log } from '../runtime/log.ts';
+import { systemRandom } from '../runtime/random.ts';
+import { table, timeText } from './output.ts';
+
+/** Where a body reports how far it is. */
+export interface ActionContext {
+  readonly config: Config;
+  readonly signal: AbortSignal;
+  readonly log: Log;
+  progress(label: string, done: number, total: number): void;
+}
+/** What a body gives back: a JSON value, and the same for people. */
+export interface ActionResult {
+  readonly value: unknown;
+  readonly text: string;
+  /** False where a check failed although the command went through to its end. */
+  readonly verified: boolean;
+}
+
+export interface AuditRequestOptions {
+  /** File ids; empty when `source` says whose. */
+  readonly fileIds: readonly string[];
+  /** Organisation whose files are meant; null with `fileIds`. */
+  readonly source: string | null;
+  /** Milliseconds since 1970, inclusive / exclusive; with `source`. */
+  readonly fromMs: number;
+  readonly toMs: number;
+  readonly reason: string;
+  readonly expiresInMs: number;
+}
+export interface AuditFetchOptions {
+  readonly requestId: string;
+  /** Absolute folder for what is recovered. */
+  readonly outputDir: string;
+  /** Close the request on the ledger with the outcome. */
+  readonly close: boolean;
+  /** Patience with votes and releases; null: until the request expires. */
+  readonly timeoutMs: number | null;
+}
+export interface GetOptions {
+  readonly fileId: string;
+  /** Absolute path of the file to write. */
+  readonly outputPath: string;
+  /** File with age identities. */
+  readonly identityPath: string;
+}
+
+/** Asks the consortium for an audit; makes and keeps the request's identities in dataDir. */
+export async function auditRequest(
+  options: AuditRequestOptions,
+  context: ActionContext,
+): Promise<ActionResult> {
+  const { requestAudit, filesInRange } = await import('../audit/request.ts');
+  const { source, fromMs, toMs, reason, expiresInMs } = options;
+  return withLedger(context, async (ledger) => {
+    const fileIds =
+      source === null
+        ? options.fileIds
+        : (await filesInRange(ledger, { source, fromMs, toMs })).map((file) => file.fileId);
+    const { requestId } = await requestAudit({
+      ledger,
+      fileIds,
+      reason,
+      expiresAtMs: Date.now() + expiresInMs,
+      random: systemRandom,
+      auditsDir: auditsDir(context.config),
+    });
+    const text =
+      `request ${requestId} for ${fileIds.length} files is on the ledger; ` +
+      `\`blocktorrent audit fetch ${requestId} --out FOLDER\` waits for the vote and opens them`;
+    return { value: { requestId, files: fileIds.length }, text, verified: true };
+  });
+}
+
+/** Waits for votes and releases, recovers, verifies, reports. */
+export async function auditFetch(
+  options: AuditFetchOptions,
+  context: ActionContext,
+): Promise<ActionResult> {
+  const { requestId, outputDir, close, timeoutMs } = options;
+  const [{ loadIdentities }, { runAudit }] = await Promise.all([
+    import('../audit/request.ts'),
+    import('../audit/audit.ts'),
+  ]);
+  const identities = await loadIdentities(auditsDir(context.config), requestId);
+  const patience = timeoutMs === null ? [] : [AbortSignal.timeout(timeoutMs)];
+  const signal = AbortSignal.any([context.signal, ...patience]);
+  return withReader(context, signal, async (ledger, fetch) => {
+    const report = await runAudit({
+      ledger,
+      requestId,
+      identities,
+      outputDir,
+      fetch,
+      close,
+      signal,
+      onProgress: (progress) => {
+        if (progress.step === 'request') {
+          const { state, votes, releases } = progress.request;
+          context.progress(`${state}, ${votes.length} votes, releases`, releases.length, 0);
+        } else if (progress.step === 'file') {
+          context.progress('files', progress.done, progress.files);
+        }
+      },
+    });
+    const faults = report.faults.map(
+      ({ mspId, kind, fileId, detail }) => `fault: ${mspId} ${kind}, file ${fileId}: ${detail}`,
+    );
+    const failed = report.failed.map(({ fileId, reason }) => `not recovered: ${fileId}: ${reason}`);
+    const summary = `${report.files.length} files recovered to ${outputDir}`;
+    return {
+      value: report,
+      text: [summary, ...failed, ...faults].join('\n'),
+      verified: report.ok,
+    };
+  });
+}
+
+/** Votes on an audit request in the name of this organisation. */
+export async function auditVote(
+  vote: { readonly requestId: string; readonly approve: boolean; readonly reason: string },
+  context: ActionContext,
+): Promise<ActionResult> {
+  return withLedger(context, async (ledger) => {
+    await ledger.submit('ledger/audits:Vote', vote);
+    const request = await ledger.evaluate('ledger/audits:GetRequest', {
+      requestId: vote.requestId,
+    });
+    const state = request?.state ?? 'unknown';
+    const voted = vote.approve ? 'voted for it' : 'voted against it';
+    return { value: { ...vote, state }, text: `${voted}; it is ${state} now`, verified: true };
+  });
+}
+
+/** Lists audit requests on the ledger by state. */
+export async function auditList(
+  options: { readonly state: AuditRequest['state'] | 'any' },
+  context: ActionContext,
+): Promise<ActionResult> {
+  return withLedger(context, async (ledger) => {
+    const requests = await ledger.evaluate('ledger/audits:ListRequests', options);
+    const titles = ['request', 'state', 'auditor', 'files', 'yes', 'no', 'releases', 'reason'];
+    const rows = requests.map(({ requestId, state, auditor, fileIds, votes, releases, reason }) => {
+      const yes = votes.filter((vote) => vote.approve).length;
+      const no = votes.length - yes;
+      return [requestId, state, auditor, fileIds.length, yes, no, releases.length, reason];
+    });
+    const text = rows.length === 0 ? 'no audit requests' : table(titles, rows);
+    return { value: requests, text, verified: true };
+  });
+}
+
+/** Founds the consortium: members with their weights and roots, auditors, policy. */
+export async function found(
+  charter: Argument<'ledger/consortium:Found'>,
+  context: ActionContext,
+): Promise<ActionResult> {
+  return withLedger(context, async (ledger) => {
+    const { txId } = await ledger.submit('ledger/consortium:Found', charter);
+    return { value: { txId }, text: 'the consortium is founded', verified: true };
+  });
+}
+
+/** What the ledger says of the consortium. */
+export async function showConsortium(context: ActionContext): Promise<ActionResult> {
+  return withLedger(context, async (ledger) => {
+    const consortium = await ledger.evaluate('ledger/consortium:GetConsortium', {});
+    const { members, peers, policy, epochs, auditors } = consortium;
+    const rows = members.map(({ mspId, name, weight }) => {
+      const own = peers.filter((peer) => peer.mspId === mspId).map((peer) => peer.name);
+      return [mspId, name, weight, own.join(', ')];
+    });
+    const { k, n, replicas, receiptsMin, approvals, scheme } = policy;
+    const text = [
+      table(['organisation', 'name', 'weight', 'agents'], rows),
+      `epoch ${epochs[0]?.epoch ?? 'none'}; ${k} of ${n} shards (${scheme}), ${replicas} owners ` +
+        `a chunk, ${receiptsMin} receipts, ${approvals} approvals; auditors: ` +
+        (auditors.map((auditor) => auditor.mspId).join(', ') || 'none'),
+    ].join('\n');
+    return { value: consortium, text, verified: true };
+  });
+}
+
+/** Puts a decision before the members; `action` is checked by the contract. */
+export async function propose(
+  options: {
+    readonly action: ProposalAction;
+    readonly reason: string;
+    readonly expiresInMs: number;
+  },
+  context: ActionContext,
+): Promise<ActionResult> {
+  const { action, reason, expiresInMs } = options;
+  return withLedger(context, async (ledger) => {
+    const expiresAtMs = Date.now() + expiresInMs;
+    const argument = { action, reason, expiresAtMs };
+    const { result } = await ledger.submit('ledger/consortium:Propose', argument);
+    const { proposalId } = result;
+    const text =
+      `proposal ${proposalId} is on the ledger; each member votes with ` +
+      `\`blocktorrent consortium approve ${proposalId}\` or \`deny\``;
+    return { value: { proposalId, expiresAtMs }, text, verified: true };
+  });
+}
+
+/** Votes on a proposal in the name of this organisation. */
+export async function proposalVote(
+  vote: Argument<'ledger/consortium:VoteOn'>,
+  context: ActionContext,
+): Promise<ActionResult> {
+  return withLedger(context, async (ledger) => {
+    await ledger.submit('ledger/consortium:VoteOn', vote);
+    const { proposalId, approve } = vote;
+    const found = await ledger.evaluate('ledger/consortium:GetProposal', { proposalId });
+    const state = found?.state ?? 'unknown';
+    const next = state === 'accepted' ? `; \`consortium enact ${proposalId}\` carries it out` : '';
+    const text = `voted ${approve ? 'for' : 'against'} it; it is ${state} now${next}`;
+    return { value: { ...vote, state }, text, verified: true };
+  });
+}
+
+/** Carries an accepted proposal out. */
+export async function enact(
+  proposal: { readonly proposalId: string },
+  context: ActionContext,
+): Promise<ActionResult> {
+  return withLedger(context, async (ledger) => {
+    const { txId } = await ledger.submit('ledger/consortium:Enact', proposal);
+    return { value: { ...proposal, txId }, text: 'the decision is in force', verified: true };
+  });
+}
+
+/** Lists proposals on the ledger by state. */
+export async function listProposals(
+  options: { readonly state: ProposalState | 'any' },
+  context: ActionContext,
+): Promise<ActionResult> {
+  return withLedger(context, async (ledger) => {
+    const proposals = await ledger.evaluate('ledger/consortium:ListProposals', options);
+    const titles = ['proposal', 'state', 'what', 'by', 'yes', 'no', 'needed', 'until', 'reason'];
+    const rows = proposals.map(({ proposalId, state, action, proposer, votes, ...rest }) => {
+      const yes = votes.filter((vote) => vote.approve).length;
+      const { needed, expiresAtMs, reason } = rest;
+      const counts = [yes, votes.length - yes, needed];
+      const until = timeText(expiresAtMs);
+      return [proposalId, state, actionText(action), proposer, ...counts, until, reason];
+    });
+    const text = rows.length === 0 ? 'no proposals' : table(titles, rows);
+    return { value: proposals, text, verified: true };
+  });
+}
+
+/** `remove Org4MSP`, `policy`: what a proposal would do, in a few words. */
+function actionText(action: ProposalAction): string {
+  if ('mspId' in action) return `${action.kind} ${action.mspId}`;
+  return 'member' in action ? `${action.kind} ${action.member.mspId}` : action.kind;
+}
+
+/** Fetches and opens a file that was sealed to one's own identity. */
+export async function getFile(options: GetOptions, context: ActionContext): Promise<ActionResult> {
+  const { fileId, outputPath, identityPath } = options;
+  const [{ getShared }, { readIdentities }] = await Promise.all([
+    import('../audit/get.ts'),
+    import('./identity-file.ts'),
+  ]);
+  const identities = readIdentities(identityPath);
+  const workDir = join(context.config.dataDir, 'get', fileId);
+  return withReader(context, context.signal, async (ledger, fetch) => {
+    const { signal } = context;
+    const got = await getShared({ ledger, fileId, identities, outputPath, workDir, fetch, signal });
+    const value = { fileId, path: outputPath, ...got };
+    return { value, text: `${fileId} is at ${outputPath}`, verified: true };
+  });
+}
+
+async function withLedger(
+  { config, log }: ActionContext,
+  body: (ledger: Ledger) => Promise<ActionResult>,
+): Promise<ActionResult> {
+  const ledger = openLedger(config, log);
+  try {
+    return await body(ledger);
+  } finally {
+    ledger.close();
+  }
+}
+
+/** A ledger and a way to fetch from owners: what a reader without a running agent needs. */
+async function withReader(
+  context: ActionContext,
+  signal: AbortSignal,
+  body: (
+    ledger: Ledger,
+    fetch: (target: FetchTarget) => Promise<FetchResult>,
+  ) => Promise<ActionResult>,
+): Promise<ActionResult> {
+  const { config, log } = context;
+  const { fetchFile } = await import('../audit/fetch.ts');
+  return withLedger(context, async (ledger) => {
+    const view = openView(config, ledger, false);
+    await view.refresh();
+    const net = openNet(config, view, log, { listen: false });
+    try {
+      await net.start();
+      const { overlay, addressBook } = net;
+      return await body(ledger, (target) =>
+        fetchFile({ ...target, overlay, addressBook, membership: view, signal }),
+      );
+    } finally {
+      await net.stop();
+    }
+  });
+}
+
+function auditsDir(config: Config): string {
+  return join(config.dataDir, 'audits');
+}

@@ -1,0 +1,132 @@
+/** `blocktorrent audit …`: ask for an audit, vote on one, carry one out (P §3.2.4). */
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { runAction } from '../action.ts';
+import { CliError } from '../cli-error.ts';
+import type { CliCommand, ContextOf } from '../command.ts';
+import { EXIT } from '../exit-codes.ts';
+import { duration, fileId, instant, requestId } from '../options.ts';
+
+const STATES = ['any', 'open', 'approved', 'denied', 'expired', 'closed'] as const;
+
+export const auditCommand: CliCommand = {
+  name: 'audit',
+  describe: 'request, approve, deny, carry out and list audits',
+  group: 'Audit:',
+  register(command, contextOf) {
+    requestAudit(command, contextOf);
+    vote(command, contextOf, 'approve', 'vote for an audit request');
+    vote(command, contextOf, 'deny', 'vote against an audit request');
+    fetchAudit(command, contextOf);
+    listAudits(command, contextOf);
+  },
+};
+
+/** 2286-11-20: the largest time that the ledger takes. */
+const END_OF_TIME_MS = 9_999_999_999_999;
+
+interface RequestOptions {
+  readonly source?: string;
+  readonly from?: number;
+  readonly until?: number;
+  readonly reason: string;
+  readonly expires: number;
+}
+
+function requestAudit(command: Command, contextOf: ContextOf): void {
+  command
+    .command('request')
+    .description('ask the consortium to open files')
+    .argument('[file-id...]', 'files, 64 hex digits each')
+    .option('--source <msp-id>', 'instead of file ids: all files of this organisation')
+    .option('--from <time>', 'with --source: from this time on (ISO 8601)', instant)
+    .option('--until <time>', 'with --source: before this time (ISO 8601)', instant)
+    .requiredOption('--reason <text>', 'why; it is kept on the ledger')
+    .option('--expires <duration>', 'give up after, e.g. 30m, 12h, 7d', duration, 86_400_000)
+    .action(async (ids: string[], options: RequestOptions) => {
+      const fileIds = ids.map(fileId);
+      const source = options.source ?? null;
+      if ((fileIds.length === 0) === (source === null)) {
+        throw new CliError('expected either file ids or --source', {
+          todo: '`blocktorrent audit request FILE_ID… --reason TEXT`, or `--source MSP_ID --from … --until …`.',
+          exitCode: EXIT.usage,
+        });
+      }
+      await runAction(contextOf(), (actions, action) =>
+        actions.auditRequest(
+          {
+            fileIds,
+            source,
+            fromMs: options.from ?? 0,
+            toMs: options.until ?? END_OF_TIME_MS,
+            reason: options.reason,
+            expiresInMs: options.expires,
+          },
+          action,
+        ),
+      );
+    });
+}
+
+function vote(
+  command: Command,
+  contextOf: ContextOf,
+  name: 'approve' | 'deny',
+  describe: string,
+): void {
+  command
+    .command(name)
+    .description(describe)
+    .argument('<request-id>', 'as `audit list` shows it', requestId)
+    .option('--reason <text>', 'why; it is kept on the ledger', '')
+    .action(async (id: string, { reason }: { reason: string }) => {
+      const vote = { requestId: id, approve: name === 'approve', reason };
+      await runAction(contextOf(), (actions, action) => actions.auditVote(vote, action));
+    });
+}
+
+interface FetchOptions {
+  readonly out: string;
+  readonly close: boolean;
+  readonly timeout?: number;
+}
+
+function fetchAudit(command: Command, contextOf: ContextOf): void {
+  command
+    .command('fetch')
+    .description('wait for the vote, recover the files from their owners, verify, report')
+    .argument('<request-id>', 'as `audit request` printed it', requestId)
+    .requiredOption('-o, --out <folder>', 'where to put what is recovered')
+    .option('--no-close', 'leave the request open on the ledger')
+    .option('--timeout <duration>', 'stop waiting after, e.g. 10m', duration)
+    .action(async (id: string, options: FetchOptions) => {
+      await runAction(contextOf(), (actions, action) =>
+        actions.auditFetch(
+          {
+            requestId: id,
+            outputDir: resolve(options.out),
+            close: options.close,
+            timeoutMs: options.timeout ?? null,
+          },
+          action,
+        ),
+      );
+    });
+}
+
+function listAudits(command: Command, contextOf: ContextOf): void {
+  command
+    .command('list')
+    .description('list audit requests on the ledger')
+    .option('--state <state>', `one of ${STATES.join(', ')}`, 'any')
+    .action(async (options: { state: string }) => {
+      const state = STATES.find((one) => one === options.state);
+      if (state === undefined) {
+        const expected = STATES.join(', ');
+        throw new CliError(`--state: expected one of ${expected}, found '${options.state}'`, {
+          exitCode: EXIT.usage,
+        });
+      }
+      await runAction(contextOf(), (actions, action) => actions.auditList({ state }, action));
+    });
+}

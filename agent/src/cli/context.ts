@@ -1,0 +1,85 @@
+/**
+ * What every command gets: the options that all commands share, the environment, and output.
+ * `config()` reads the configuration on first use, so that commands without one need none.
+ */
+
+import { existsSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import type { Config, LoadOptions } from '../config/load.ts';
+import type { CallOptions } from '../runtime/control-client.ts';
+import { CliError } from './cli-error.ts';
+import { EXIT } from './exit-codes.ts';
+import type { Output } from './output.ts';
+import type { ControlRoutes } from './routes.ts';
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+export interface Context {
+  readonly env: Env;
+  readonly output: Output;
+  /** `--debug`: logs and stack traces are shown. */
+  readonly debug: boolean;
+  /** Ends on Ctrl-C and SIGTERM. */
+  readonly signal: AbortSignal;
+  /** The configuration file that was named, or the first of the usual ones that exists. */
+  configPath(): string;
+  config(options?: LoadOptions): Promise<Config>;
+  /** Calls the agent that runs with this configuration. */
+  call<R extends keyof ControlRoutes>(
+    route: R,
+    body: ControlRoutes[R][0],
+    options?: CallOptions,
+  ): Promise<ControlRoutes[R][1]>;
+}
+
+export interface ContextOptions {
+  readonly env: Env;
+  readonly output: Output;
+  readonly signal: AbortSignal;
+  readonly debug: boolean;
+  /** `--config`; null if not given. */
+  readonly config: string | null;
+}
+
+/** Where a configuration is looked for without `--config` and `BLOCKTORRENT_CONFIG`. */
+export const CONFIG_PATHS = ['blocktorrent.yaml', '/etc/blocktorrent/blocktorrent.yaml'] as const;
+
+/** The context of one invocation. */
+export function createContext(options: ContextOptions): Context {
+  const { env, output, signal, debug } = options;
+  const context: Context = {
+    env,
+    output,
+    signal,
+    debug,
+    configPath() {
+      const named = options.config ?? env.BLOCKTORRENT_CONFIG ?? '';
+      const found = named === '' ? CONFIG_PATHS.find((path) => existsSync(path)) : named;
+      if (found !== undefined) return found;
+      throw new CliError(`no configuration: looked for ${CONFIG_PATHS.join(' and ')}`, {
+        means: 'The agent and its ledger are found by it.',
+        todo: 'Give --config FILE or set BLOCKTORRENT_CONFIG; `blocktorrent config sample` prints one to start from.',
+        exitCode: EXIT.usage,
+      });
+    },
+    async config(load = {}) {
+      const { loadConfig } = await import('../config/load.ts');
+      return loadConfig(context.configPath(), env, load);
+    },
+    async call(route, body, call = {}) {
+      const { dataDir } = await context.config();
+      const { callControl } = await import('../runtime/control-client.ts');
+      const ending = call.signal === undefined ? signal : AbortSignal.any([signal, call.signal]);
+      return (await callControl(dataDir, route, body, { ...call, signal: ending })) as never;
+    },
+  };
+  return context;
+}
+
+/** The personal age identity's usual place: `$XDG_CONFIG_HOME/blocktorrent/identity.txt`. */
+export function identityPath(env: Env): string {
+  const xdg = env.XDG_CONFIG_HOME ?? '';
+  const folder = xdg === '' ? join(env.HOME ?? homedir(), '.config') : xdg;
+  return join(folder, 'blocktorrent', 'identity.txt');
+}

@@ -1,0 +1,172 @@
+/**
+ * Errors as a person needs them: what happened, what it means, what to do, and the exit status.
+ *
+ * Enters: anything thrown. Always holds: errors are told apart by `name` and `code`, so that no
+ * library has to be loaded to explain its error; a stack trace is never part of it.
+ */
+import { CliError } from './cli-error.ts';
+import { EXIT, type ExitCode } from './exit-codes.ts';
+
+export interface Explanation {
+  readonly code: string;
+  readonly message: string;
+  readonly means: string;
+  readonly todo: string;
+  readonly exitCode: ExitCode;
+}
+type Row = readonly [exitCode: ExitCode, means: string, todo: string];
+
+const NO_AGENT: Row = [
+  EXIT.unavailable,
+  'This command asks the running agent, and there is none.',
+  'Start it with `blocktorrent run --config FILE`, or name the configuration of the one that runs.',
+];
+const LATER: Row = [
+  EXIT.unavailable,
+  'Nothing was changed.',
+  'Look at `blocktorrent status` and the network, then try again.',
+];
+const TAMPERED: Row = [
+  EXIT.verification,
+  'What came does not match what was signed or recorded. It was not used.',
+  'Try again: other owners may have a good copy. `blocktorrent audit fetch` names who is at fault.',
+];
+const REFUSED: Row = [EXIT.refused, 'Nothing was changed.', ''];
+
+/** By error name and code; `*` for every other code of that name. */
+const TABLE: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
+  ConfigError: {
+    '*': [
+      EXIT.usage,
+      'Nothing was started.',
+      'Correct the lines above; `blocktorrent config sample` prints a file that works.',
+    ],
+  },
+  ControlError: {
+    'no-agent': NO_AGENT,
+    'already-running': [
+      EXIT.usage,
+      'Two agents must not share one dataDir.',
+      'Stop the other one first, or give this one its own dataDir.',
+    ],
+    'path-too-long': [EXIT.usage, '', ''],
+    'unknown-route': [
+      EXIT.failure,
+      'The running agent is of another release, or lacks the role.',
+      'Restart it.',
+    ],
+    'broken-off': [
+      EXIT.unavailable,
+      'The agent stopped or was restarted in between; its work goes on where it was.',
+      'Look at `blocktorrent status`.',
+    ],
+    '*': [EXIT.failure, '', ''],
+  },
+  LedgerError: {
+    rejected: REFUSED,
+    unavailable: LATER,
+    timeout: [
+      EXIT.unavailable,
+      'The transaction may or may not have been committed.',
+      'Look before you repeat it: `blocktorrent files`, `blocktorrent audit list`.',
+    ],
+    conflict: [EXIT.failure, 'Others changed the same thing at the same time.', 'Try again.'],
+    '*': [EXIT.failure, 'The ledger did not take the transaction.', ''],
+  },
+  AuditError: {
+    denied: REFUSED,
+    expired: [
+      EXIT.refused,
+      'It was not approved and answered in its time.',
+      'Ask again with a longer `--expires`.',
+    ],
+    'wrong-key': TAMPERED,
+    'wrong-table': TAMPERED,
+    'too-few-shards': [
+      EXIT.unavailable,
+      'Fewer holders than needed have released their shards.',
+      'Wait, and try again.',
+    ],
+    'not-shared': [
+      EXIT.refused,
+      'This file was not sealed to your identity.',
+      'Ask for an audit: `blocktorrent audit request`.',
+    ],
+    'unknown-request': [EXIT.usage, '', '`blocktorrent audit list` shows the requests.'],
+    'unknown-file': [EXIT.usage, '', '`blocktorrent files` shows the files of a running agent.'],
+    timeout: LATER,
+    '*': [EXIT.failure, '', ''],
+  },
+  FetchError: { unavailable: LATER, 'bad-file': TAMPERED, '*': [EXIT.failure, '', ''] },
+  ProtocolError: { 'bad-argument': [EXIT.usage, '', ''], '*': TAMPERED },
+  MigrationError: { newer: [EXIT.usage, 'Nothing was changed.', ''], '*': [EXIT.failure, '', ''] },
+};
+
+/** Explains anything that was thrown. */
+export function explain(error: unknown): Explanation {
+  if (error instanceof CliError) {
+    const { code, message, means, todo, exitCode } = error;
+    return { code, message, means, todo, exitCode };
+  }
+  if (!(error instanceof Error)) {
+    return { code: 'failed', message: String(error), means: '', todo: '', exitCode: EXIT.failure };
+  }
+  if (error.name === 'AbortError') {
+    return {
+      code: 'interrupted',
+      message: 'interrupted',
+      means: '',
+      todo: '',
+      exitCode: EXIT.interrupted,
+    };
+  }
+  const code = codeOf(error);
+  const row = rowOf(error, code);
+  const [exitCode, means, todo] = row ?? fileRow(error);
+  return { code, message: messageOf(error, row !== null), means, todo, exitCode };
+}
+
+function codeOf(error: Error): string {
+  const remote = 'remote' in error && typeof error.remote === 'string' ? error.remote : '';
+  if (remote !== '') return remote;
+  return 'code' in error && typeof error.code === 'string' ? error.code : 'failed';
+}
+
+function rowOf(error: Error, code: string): Row | null {
+  const rows = TABLE[error.name];
+  const named = rows?.[code];
+  if (named !== undefined) return named;
+  // What a handler of the agent threw comes with its own code, without its name.
+  if ('remote' in error && error.remote !== '') {
+    for (const others of Object.values(TABLE)) {
+      const row = others[code];
+      if (row !== undefined) return row;
+    }
+  }
+  return rows?.['*'] ?? null;
+}
+
+const FILE_CODES: Readonly<Record<string, Row>> = {
+  ENOENT: [EXIT.usage, 'There is no such file.', ''],
+  EACCES: [EXIT.usage, 'This user may not do that with the file.', ''],
+  EEXIST: [EXIT.usage, 'The file is there already, and is left as it is.', 'Name another one.'],
+  EISDIR: [EXIT.usage, 'It is a folder.', 'Name a file.'],
+  ENOSPC: [EXIT.failure, 'The disk is full.', 'Make room, then try again.'],
+  EADDRINUSE: [EXIT.usage, 'Another process listens there.', 'Choose another port, or 0 for any.'],
+};
+
+function fileRow(error: Error): Row {
+  const row = FILE_CODES[codeOf(error)];
+  if (row !== undefined) return row;
+  return [
+    EXIT.failure,
+    'This is a fault in blocktorrent, or one it does not know.',
+    'Run the same again with --debug, and report what it prints.',
+  ];
+}
+
+function messageOf(error: Error, known: boolean): string {
+  const message = error.message === '' ? error.name : error.message;
+  const cause = !known && error.cause instanceof Error ? ` (${error.cause.message})` : '';
+  return `${message}${cause}`;
+}

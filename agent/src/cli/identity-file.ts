@@ -1,0 +1,17 @@
+/** Reading a file of age identities, as `age-keygen` writes it. */
+import { readFileSync } from 'node:fs';
+import { decodeIdentity } from '@blocktorrent/protocol/age-keys.ts';
+import { CliError } from './cli-error.ts';
+import { EXIT } from './exit-codes.ts';
+
+/** Every X25519 identity in the file. @throws CliError when there is none. */
+export function readIdentities(path: string): Uint8Array[] {
+  const lines = readFileSync(path, 'utf8').split(/\r?\n/);
+  const found = lines.filter((line) => line.startsWith('AGE-SECRET-KEY-1'));
+  if (found.length > 0) return found.map((line) => decodeIdentity(line.trim()));
+  throw new CliError(`${path} holds no age identity (AGE-SECRET-KEY-1…)`, {
+    means: 'Without one nothing can be opened.',
+    todo: '`blocktorrent identity` makes one.',
+    exitCode: EXIT.usage,
+  });
+}

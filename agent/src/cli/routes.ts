@@ -1,0 +1,25 @@
+/** The control routes that the command line calls, with their bodies and answers (`controls.ts`). */
+import type { AgentStatus, FileStatus } from '../controls.ts';
+import type { DistributeProgress } from '../distribute/types.ts';
+import type { DeadLetterLine, DeadLettersBody, TapBody } from '../gateway-controls.ts';
+
+/** Route -> [body, result]. */
+export interface ControlRoutes {
+  status: [null, AgentStatus];
+  put: [PutBody, FileStatus];
+  files: [null, readonly FileStatus[]];
+  'close-batch': [null, null];
+  'dead-letters': [DeadLettersBody, readonly DeadLetterLine[]];
+  /** Each line of progress is a `TapLine`. */
+  tap: [TapBody, null];
+}
+export interface PutBody {
+  /** Absolute path; the agent reads it. */
+  readonly path: string;
+  /** age recipients who may open the file without a vote. */
+  readonly to: readonly string[];
+}
+/** A line of progress of `put`. */
+export interface PutProgress extends FileStatus {
+  readonly distribute: DistributeProgress | null;
+}

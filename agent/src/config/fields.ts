@@ -1,0 +1,171 @@
+/**
+ * The kinds of values in a configuration: paths, addresses, ids, durations.
+ *
+ * Each says in `error` what is expected there, as a noun phrase; `problems.ts` puts it after
+ * "expected". `examples` of the metadata fill the sample.
+ */
+import { accessSync, constants } from 'node:fs';
+import { resolve } from 'node:path';
+import { decodeRecipient } from '@blocktorrent/protocol/age-keys.ts';
+import { z } from 'zod';
+
+/** What one load needs besides the values. */
+export interface SchemaContext {
+  /** Absolute folder that relative paths start from: the configuration file's. */
+  readonly folder: string;
+  /** Whether files that are named must exist and be readable. */
+  readonly checkFiles: boolean;
+}
+
+/** An address to listen on or to dial. IPv6 hosts are without brackets here. */
+export interface HostPort {
+  readonly host: string;
+  /** 0..65535; 0 asks the system for a free one where it listens. */
+  readonly port: number;
+}
+
+const HOST_PORT = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/;
+
+/** `host:port` or `[::1]:port`; null if it is neither. */
+export function parseHostPort(value: string): HostPort | null {
+  const match = HOST_PORT.exec(value);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  return host === undefined || !(port <= 65_535) ? null : { host, port };
+}
+
+/** A whole number, both bounds inclusive. */
+export function whole(min: number, max: number) {
+  const error = `a whole number from ${min} to ${max}`;
+  return z.int({ error }).min(min, { error }).max(max, { error });
+}
+
+/** Milliseconds, both bounds inclusive. */
+export function ms(min: number, max: number) {
+  const error = `milliseconds, a whole number from ${min} to ${max}`;
+  return z.int({ error }).min(min, { error }).max(max, { error });
+}
+
+/** Text that is not empty. */
+export function text(expected: string, example: string) {
+  return z
+    .string()
+    .min(1, { error: expected })
+    .meta({ examples: [example] });
+}
+
+/** A Fabric MSP id. */
+export function mspId() {
+  return z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$/, { error: 'a Fabric MSP id, e.g. Org1MSP' })
+    .meta({ examples: ['Org1MSP'] });
+}
+
+/** A peer's name, unique within its organisation. */
+export function peerName() {
+  return z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9-]{0,63}$/, {
+      error: 'a peer name: at most 64 lower-case letters, digits and -, e.g. gateway-1',
+    })
+    .meta({ examples: ['gateway-1'] });
+}
+
+/** A JSON pointer (RFC 6901) into a payload; SQLite's JSON paths cannot say a name with `"`. */
+export function pointer(example: string) {
+  return z
+    .string()
+    .regex(/^(\/([^~/"]|~[01])*)*$/, {
+      error: "a JSON pointer (RFC 6901) without '\"', e.g. '/value'",
+    })
+    .meta({ examples: [example] });
+}
+
+/** An address, split. */
+export function hostPort(example: string) {
+  return z
+    .string()
+    .refine((value) => parseHostPort(value) !== null, { error: `host:port, e.g. ${example}` })
+    .meta({ examples: [example] })
+    .transform((value): HostPort => parseHostPort(value) ?? { host: '', port: 0 });
+}
+
+/** `host:port` that is dialled and kept as text. */
+export function endpoint(example: string) {
+  return z
+    .string()
+    .refine((value) => (parseHostPort(value)?.port ?? 0) > 0, {
+      error: `host:port, e.g. ${example}`,
+    })
+    .meta({ examples: [example] });
+}
+
+/** An MQTT topic filter, [MQTT-4.7.1-1] to [MQTT-4.7.1-3]. */
+export function topicFilter() {
+  return z
+    .string()
+    .refine(isTopicFilter, {
+      error: "an MQTT topic filter: '+' fills a whole level, '#' the last one",
+    })
+    .meta({ examples: ['site/#'] });
+}
+
+/** An age X25519 recipient, checksum included. */
+export function ageRecipient() {
+  return z
+    .string()
+    .refine(isRecipient, { error: 'an age X25519 recipient, age1… (62 characters)' });
+}
+
+/** Path fields of one load: `folder` for what the agent makes, `file` for what must be there. */
+export interface PathFields {
+  folder(example: string): ReturnType<typeof absolutePath>;
+  file(example: string): ReturnType<typeof absolutePath>;
+}
+
+/** Path fields that start from the configuration file's folder. */
+export function pathFields(context: SchemaContext): PathFields {
+  return {
+    folder: (example) => absolutePath(context.folder, example, false),
+    file: (example) => absolutePath(context.folder, example, context.checkFiles),
+  };
+}
+
+function absolutePath(from: string, example: string, mustExist: boolean) {
+  return z
+    .string({ error: 'a path' })
+    .min(1, { error: 'a path' })
+    .refine((value) => !mustExist || isReadable(resolve(from, value)), {
+      error: (issue) => `a file that this user can read, at ${resolve(from, String(issue.input))}`,
+    })
+    .meta({ examples: [example] })
+    .transform((value) => resolve(from, value));
+}
+
+function isReadable(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function isRecipient(value: string): boolean {
+  try {
+    decodeRecipient(value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function isTopicFilter(value: string): boolean {
+  if (value === '' || value.includes('\0') || Buffer.byteLength(value) > 65_535) return false;
+  const levels = value.split('/');
+  return levels.every((level, i) => {
+    if (level === '#') return i === levels.length - 1;
+    return level === '+' || !/[+#]/.test(level);
+  });
+}

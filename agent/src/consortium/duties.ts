@@ -1,0 +1,204 @@
+/**
+ * The duties of an organisation towards the others: confirm the shards it holds, vote on audits,
+ * release its shards to an approved one (P §3.2.4 step 1; PROTOCOL §2.8, §3.2, §3.3).
+ *
+ * Enters: ledger events. Leaves: transactions. Always holds: a duty is judged on what the ledger
+ * says now, never on the event alone, so repeating one is harmless.
+ */
+import { encrypt } from '@blocktorrent/protocol/age.ts';
+import { fromBase64, toBase64, utf8 } from '@blocktorrent/protocol/bytes.ts';
+import { verifyShard } from '@blocktorrent/protocol/dealing.ts';
+import { ProtocolError } from '@blocktorrent/protocol/errors.ts';
+import type { AuditRequest, FileRecord, Hex, MspId } from '@blocktorrent/protocol/ledger-api.ts';
+import { LIMITS } from '@blocktorrent/protocol/limits.ts';
+import type { Ledger, LedgerEvent } from '../ledger/ledger.ts';
+import type { Log } from '../runtime/log.ts';
+import type { DutyList } from './duty-list.ts';
+
+export interface DutiesOptions {
+  readonly ledger: Ledger;
+  readonly log: Log;
+  readonly mspId: MspId;
+  /** `approve` votes yes to every request by policy; `manual` leaves it to a person. */
+  readonly vote: 'approve' | 'manual';
+  readonly random: (bytes: number) => Uint8Array;
+  readonly nowMs: () => number;
+  /** What is still to be done, over restarts. */
+  readonly list: DutyList;
+  readonly onCount?: (what: 'confirmed' | 'voted' | 'released', count: number) => void;
+}
+
+export class Duties {
+  readonly #options: DutiesOptions;
+
+  constructor(options: DutiesOptions) {
+    this.#options = options;
+  }
+
+  /** Notes durably what an event asks of us; `perform` does it. */
+  note(event: LedgerEvent): void {
+    const { list, mspId } = this.#options;
+    if (event.name === 'recorded') {
+      for (const { fileId, holders } of event.payload.files) {
+        if (holders.includes(mspId)) list.add('confirm', fileId);
+      }
+    } else if (event.name === 'audit-requested' || event.name === 'audit-voted') {
+      list.add('request', event.payload.requestId);
+    } else if (event.name === 'audit-closed') {
+      list.done('request', event.payload.requestId);
+    }
+  }
+
+  /** True while something is left that another try might finish. */
+  get pending(): boolean {
+    return this.#options.list.anyDue;
+  }
+
+  /** Does everything that can be done now; what fails is logged and stays for the next call. */
+  async perform(signal: AbortSignal): Promise<void> {
+    await this.#guard('confirming shards', () => this.#confirm(signal));
+    for (const requestId of this.#options.list.due('request')) {
+      if (signal.aborted) return;
+      const served = () => this.#serve(requestId);
+      const ok = await this.#guard('serving an audit request', served, { requestId });
+      if (!ok) this.#options.list.add('request', requestId);
+    }
+  }
+
+  async #guard(
+    what: string,
+    duty: () => Promise<void>,
+    fields: Record<string, unknown> = {},
+  ): Promise<boolean> {
+    try {
+      await duty();
+      return true;
+    } catch (error) {
+      this.#options.log.warn(`${what} failed, will be tried again`, {
+        ...fields,
+        code: (error as { code?: unknown }).code,
+        error: error instanceof Error ? error.message : String(error),
+      });
+      return false;
+    }
+  }
+
+  async #confirm(signal: AbortSignal): Promise<void> {
+    const { ledger, mspId, log, list } = this.#options;
+    const good: Hex[] = [];
+    for (const fileId of list.due('confirm')) {
+      if (signal.aborted || good.length === LIMITS.filesPerConfirmMax) break;
+      const record = await ledger.evaluate('ledger/records:GetRecord', { fileId });
+      if (record === null || record.void !== null || record.confirmedBy.includes(mspId)) {
+        list.done('confirm', fileId);
+        continue;
+      }
+      const shard = await this.#storedShard(record);
+      if (shard === null) {
+        log.warn('our shard is not in our collection yet; it will be dealt again', { fileId });
+      } else if (await this.#isGood(record, shard)) {
+        good.push(fileId);
+      }
+    }
+    if (good.length === 0) return;
+    await ledger.submit('ledger/audits:Confirm', { fileIds: good });
+    for (const fileId of good) list.done('confirm', fileId);
+    this.#options.onCount?.('confirmed', good.length);
+    log.info('shards checked and confirmed', { count: good.length });
+  }
+
+  async #serve(requestId: string): Promise<void> {
+    const { ledger, mspId, nowMs, list } = this.#options;
+    // First: an event that comes while we look makes the request due again.
+    list.rest('request', requestId);
+    const request = await ledger.evaluate('ledger/audits:GetRequest', { requestId });
+    const alive = request !== null && (request.state === 'open' || request.state === 'approved');
+    if (!alive || request.expiresAtMs <= nowMs()) return list.done('request', requestId);
+    if (request.state === 'approved') {
+      const released = request.releases.some((release) => release.mspId === mspId);
+      if (!released) await this.#release(request);
+      return list.done('request', requestId);
+    }
+    const voted = request.votes.some((vote) => vote.mspId === mspId);
+    if (!voted && this.#options.vote === 'approve') await this.#vote(request);
+  }
+
+  async #vote(request: AuditRequest): Promise<void> {
+    const { ledger, mspId, log } = this.#options;
+    const { requestId } = request;
+    if (mspId === request.auditor) return;
+    for (const record of await this.#records(request)) {
+      if (record.source !== mspId) continue;
+      log.info('not voting: the request is about our own files', { requestId });
+      return;
+    }
+    const reason = 'approved by policy (consortium.vote: approve)';
+    await ledger.submit('ledger/audits:Vote', { requestId, approve: true, reason });
+    this.#options.onCount?.('voted', 1);
+    log.info('voted for an audit request', { requestId });
+  }
+
+  async #release(request: AuditRequest): Promise<void> {
+    const { ledger, mspId, random, log } = this.#options;
+    const recipient = request.recipients[mspId];
+    const shards: Record<Hex, string> = {};
+    for (const record of await this.#records(request)) {
+      if (!record.dealing.holders.includes(mspId)) continue;
+      const shard = await this.#shardOf(record);
+      if (shard !== null) shards[record.fileId] = toBase64(shard);
+    }
+    const count = Object.keys(shards).length;
+    if (count === 0) return;
+    if (recipient === undefined) {
+      throw new Error(`request ${request.requestId} names no recipient for ${mspId}`);
+    }
+    const sealed = encrypt(utf8(JSON.stringify(shards)), [recipient], random);
+    const { requestId } = request;
+    await ledger.submit('ledger/audits:Release', { requestId, shards: toBase64(sealed) });
+    this.#options.onCount?.('released', count);
+    log.info('shards released to the auditor', { requestId: request.requestId, count });
+  }
+
+  async #records(request: AuditRequest): Promise<FileRecord[]> {
+    const records: FileRecord[] = [];
+    for (const fileId of request.fileIds) {
+      const record = await this.#options.ledger.evaluate('ledger/records:GetRecord', { fileId });
+      if (record !== null) records.push(record);
+    }
+    return records;
+  }
+
+  /** Our checked shard of a file, or null while no good one has reached our collection. */
+  async #shardOf(record: FileRecord): Promise<Uint8Array | null> {
+    const shard = await this.#storedShard(record);
+    return shard !== null && (await this.#isGood(record, shard)) ? shard : null;
+  }
+
+  async #storedShard({ dealing }: FileRecord): Promise<Uint8Array | null> {
+    const { ledger, mspId } = this.#options;
+    const index = dealing.holders.indexOf(mspId) + 1;
+    const { depositTx } = dealing;
+    const found = await ledger.evaluate('keys/keys:GetShard', { depositTx, index });
+    return found === null ? null : fromBase64(found.shard);
+  }
+
+  /**
+   * Whether a shard passes every check. One that is what the record pins and yet does not fit the
+   * dealing is the source's doing: the ledger gets our complaint, with the shard as evidence.
+   */
+  async #isGood({ fileId, dealing }: FileRecord, shard: Uint8Array): Promise<boolean> {
+    const { ledger, log, list, mspId } = this.#options;
+    try {
+      verifyShard(shard, dealing.holders.indexOf(mspId) + 1, dealing);
+      return true;
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      const { code } = error;
+      log.error('our shard is wrong', { fileId, code, reason: error.message });
+      if (code === 'bad-digest') return false;
+    }
+    await ledger.submit('ledger/audits:Complain', { fileId, shard: toBase64(shard) });
+    list.done('confirm', fileId);
+    return false;
+  }
+}

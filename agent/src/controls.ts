@@ -1,0 +1,122 @@
+/**
+ * The control routes of a running agent: what the command line may ask of it over its unix socket.
+ * Bodies are checked here; what is refused says what was wrong and what was expected.
+ */
+import { existsSync, statSync } from 'node:fs';
+import { isAbsolute } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { decodeRecipient } from '@blocktorrent/protocol/age.ts';
+import type { AnchorStatus } from './batch/anchorer.ts';
+import type { DiskStatus } from './batch/disk-keeper.ts';
+import type { Gateway, GatewayCounts } from './gateway.ts';
+import { gatewayRoutes } from './gateway-controls.ts';
+import type { House } from './house.ts';
+import type { ControlCall, ControlHandler } from './runtime/control.ts';
+import type { QueuedFile, Stage } from './runtime/file-queue.ts';
+
+/** What `status` answers. */
+export interface AgentStatus {
+  readonly mspId: string;
+  readonly name: string;
+  readonly roles: readonly string[];
+  readonly epoch: number | null;
+  readonly peers: number;
+  /** Readings committed since the agent's first start. */
+  readonly readings: number;
+  readonly deadLetters: number;
+  readonly openReadings: number;
+  /** Brokers that are subscribed at; empty without the role `ingest`. */
+  readonly brokers: GatewayCounts['brokers'];
+  /** Null for an agent without the role `ingest`. */
+  readonly disk: DiskStatus | null;
+  readonly anchor: AnchorStatus | null;
+  readonly files: Readonly<Record<Stage, number>>;
+  /** What this agent's sockets sent to distribute its files, and those files' size, bytes. */
+  readonly uplink: { readonly ciphertextBytes: number; readonly sentBytes: number };
+  readonly store: object | null;
+  /** Files that are stuck, with the last error. */
+  readonly problems: readonly { id: number; stage: Stage; error: string }[];
+}
+
+/** What `put` and `files` answer for each file. */
+export interface FileStatus {
+  readonly id: number;
+  readonly kind: string;
+  readonly stage: Stage;
+  readonly path: string;
+  readonly fileId: string | null;
+  readonly bytes: number | null;
+  readonly error: string | null;
+}
+
+export interface ControlsOptions {
+  readonly house: House;
+  readonly wake: () => void;
+  readonly status: () => AgentStatus;
+  /** Closes the open batch now; does nothing for an agent without the role `ingest`. */
+  readonly closeBatch: () => Promise<void>;
+  /** Null for an agent without the role `ingest`. */
+  readonly gateway: Gateway | null;
+}
+
+const LIST_MAX = 1_000;
+const PUT_POLL_MS = 200;
+
+export function controlRoutes(options: ControlsOptions): Record<string, ControlHandler> {
+  const { house, status, closeBatch } = options;
+  return {
+    ...gatewayRoutes(options.gateway),
+    status: async () => status(),
+    files: async () => house.queue.list(LIST_MAX).map(describe),
+    put: (body, call) => put(body, call, options),
+    'close-batch': async () => {
+      await closeBatch();
+      return null;
+    },
+  };
+}
+
+/** Takes a file and follows it until it is available (or as far as the caller listens). */
+async function put(
+  body: unknown,
+  call: ControlCall,
+  options: ControlsOptions,
+): Promise<FileStatus> {
+  const { path, to } = putArguments(body);
+  const { queue } = options.house;
+  const queued = queue.add({ kind: 'file', inputPath: path, batch: null, recipients: to });
+  options.wake();
+  for (let last = ''; ; ) {
+    const file = queue.get(queued.id);
+    const progress = options.house.progress.get(file.id);
+    const line = JSON.stringify([file.stage, progress?.chunksCovered, file.error]);
+    if (line !== last) call.progress({ ...describe(file), distribute: progress ?? null });
+    last = line;
+    if (file.stage === 'available' || file.stage === 'void') return describe(file);
+    await setTimeout(PUT_POLL_MS, undefined, { signal: call.signal });
+  }
+}
+
+function putArguments(body: unknown): { path: string; to: string[] } {
+  const { path, to = [] } = Object(body) as { path?: unknown; to?: unknown };
+  if (typeof path !== 'string' || !isAbsolute(path)) {
+    throw refusal(`put: "path" must be an absolute path, found ${JSON.stringify(path)}`);
+  }
+  if (!existsSync(path) || !statSync(path).isFile()) {
+    throw refusal(`put: ${path} is no file that the agent can see`);
+  }
+  if (!Array.isArray(to) || !to.every((one) => typeof one === 'string')) {
+    throw refusal('put: "to" must be a list of age recipients (age1...)');
+  }
+  for (const recipient of to) decodeRecipient(recipient);
+  return { path, to };
+}
+
+function refusal(message: string): Error {
+  return Object.assign(new Error(message), { code: 'bad-argument' });
+}
+
+function describe(file: QueuedFile): FileStatus {
+  const { id, kind, stage, inputPath: path, fileId, ciphertextBytes: bytes, error } = file;
+  return { id, kind, stage, path, fileId, bytes, error };
+}

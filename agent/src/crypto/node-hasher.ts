@@ -1,0 +1,19 @@
+/**
+ * A chunk's hash functions by node:crypto: about ten times as fast as the pure JavaScript ones.
+ *
+ * Same in and out as protocol's `nobleHasher`, which tests compare it with.
+ */
+import { hash } from 'node:crypto';
+import type { Hasher } from '@blocktorrent/protocol/digest.ts';
+
+/** For the hot path: verifying chunks. */
+export const nodeHasher: Hasher = {
+  sha3_256: (bytes) => hash('sha3-256', bytes, 'buffer'),
+  sha384: (bytes) => hash('sha384', bytes, 'buffer'),
+  sha512: (bytes) => hash('sha512', bytes, 'buffer'),
+};
+
+/** SHA-256, 32 bytes: for `chainHash` and whole small files. */
+export function nodeSha256(bytes: Uint8Array): Uint8Array {
+  return hash('sha256', bytes, 'buffer');
+}

@@ -1,0 +1,88 @@
+/**
+ * Opens a sealed file: age decryption, then the padding off, then exactly one zstd frame.
+ *
+ * The reverse of `seal/seal.ts`, streamed: memory does not grow with the file. The output appears
+ * only once the whole of it is known to be right. Whatever is wrong with the file is a
+ * ProtocolError; file system errors and AbortError pass as they are.
+ */
+import { constants, createZstdDecompress } from 'node:zlib';
+import { decryptStream } from '@blocktorrent/protocol/age.ts';
+import { ProtocolError } from '@blocktorrent/protocol/errors.ts';
+import { skipPadding } from '@blocktorrent/protocol/padding.ts';
+import { requireSingleFrame } from '@blocktorrent/protocol/zstd-frame.ts';
+import { readPieces, through, writeWhole } from './files.ts';
+import { nodeAead } from './node-aead.ts';
+
+/** 2^23 bytes: the largest window that `requireSingleFrame` lets through. */
+const WINDOW_LOG_MAX = 23;
+const OUTPUT_BYTES = 256 * 1024;
+
+export interface OpenFileOptions {
+  readonly ciphertextPath: string;
+  /** age identities, 32 bytes each; the first that fits is used. */
+  readonly identities: readonly Uint8Array[];
+  /** Is overwritten, and absent if anything fails. */
+  readonly outputPath: string;
+  readonly signal: AbortSignal;
+  /** Largest output in bytes; without it, the disk is the limit. */
+  readonly plainBytesMax?: number;
+}
+
+/**
+ * Decrypts and decompresses to `outputPath`, and says how many bytes that is. Throws ProtocolError:
+ * `no-identity-matched`, `bad-digest` (altered), `truncated`, `bad-padding`, `malformed` (no age
+ * file, not one zstd frame, or corrupt inside), `bad-version`, `too-large`.
+ */
+export async function openFile(options: OpenFileOptions): Promise<{ plainBytes: number }> {
+  const { ciphertextPath, identities, outputPath, signal } = options;
+  signal.throwIfAborted();
+  const decrypted = decryptStream(readPieces(ciphertextPath), identities, nodeAead);
+  const frame = requireSingleFrame(skipPadding(decrypted));
+  const decompress = createZstdDecompress({
+    chunkSize: OUTPUT_BYTES,
+    params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX },
+  });
+  const counted = new CountedPieces(
+    through(decompress, frame, { handedOver: true }),
+    options.plainBytesMax ?? Number.POSITIVE_INFINITY,
+  );
+  try {
+    await writeWhole(outputPath, counted, { signal });
+  } catch (error) {
+    throw isZstdError(error)
+      ? new ProtocolError('malformed', 'open: the zstd frame is corrupt', { cause: error })
+      : error;
+  }
+  return { plainBytes: counted.bytes };
+}
+
+/** Passes pieces on, counts their bytes, and throws `too-large` once there are too many. */
+class CountedPieces {
+  bytes = 0;
+  readonly #pieces: AsyncIterable<Uint8Array>;
+  readonly #bytesMax: number;
+
+  constructor(pieces: AsyncIterable<Uint8Array>, bytesMax: number) {
+    this.#pieces = pieces;
+    this.#bytesMax = bytesMax;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const piece of this.#pieces) {
+      this.bytes += piece.length;
+      if (this.bytes > this.#bytesMax) {
+        throw new ProtocolError('too-large', `open: expected at most ${this.#bytesMax} bytes`);
+      }
+      yield piece;
+    }
+  }
+}
+
+function isZstdError(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    'code' in error &&
+    typeof error.code === 'string' &&
+    error.code.startsWith('ZSTD_')
+  );
+}

@@ -1,0 +1,356 @@
+/**
+ * The gateway's side of an agent: brokers, ingest, the open batch, and its hand-over to the pipeline.
+ *
+ * Enters: MQTT messages. Leaves: closed batches in the queue of files. Always holds: every closed
+ * batch on the disk is in the queue, also after a crash between the two; a batch is deleted only
+ * when it is available on the ledger and no longer needed to know repetitions by.
+ */
+
+import { randomUUID } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { matchesFilter } from '@blocktorrent/protocol/topic-filter.ts';
+import { Anchorer, type AnchorStatus } from './batch/anchorer.ts';
+import { batchRulesOf } from './batch/batch-rule.ts';
+import { BatchStore, type ClosedBatch } from './batch/batch-store.ts';
+import { type DeadLetter, type DeadLetterQuery, findDeadLetters } from './batch/dead-letters.ts';
+import { DiskKeeper, type DiskStatus } from './batch/disk-keeper.ts';
+import type { BatchSafety } from './batch/disk-plan.ts';
+import type { Config } from './config/schema.ts';
+import type { House } from './house.ts';
+import { createDecode } from './ingest/decode.ts';
+import { createDecoderMemory } from './ingest/decoder-memory.ts';
+import { DUPLICATES_REMEMBERED, Duplicates } from './ingest/duplicates.ts';
+import type { DecoderMemory } from './ingest/finding.ts';
+import { Ingest, type IngestMetrics, ownReading, type ReadingStore } from './ingest/ingest.ts';
+import { MqttSource, type SubscriptionMemory } from './ingest/mqtt-source.ts';
+import { Taps } from './ingest/taps.ts';
+import { systemClock } from './runtime/clock.ts';
+import { folderBytes, freeBytes } from './runtime/disk-space.ts';
+import type { Stage } from './runtime/file-queue.ts';
+import type { Metrics } from './runtime/metrics.ts';
+import { type Database, openDatabase, openReadOnly } from './runtime/sqlite.ts';
+
+/** How often age is looked at, at most. */
+const ROTATE_CHECK_MS_MAX = 1_000;
+/** How often the disk is looked at, besides after each closed batch. */
+const DISK_CHECK_MS = 2_000;
+type Mqtt = NonNullable<Config['mqtt']>;
+type Broker = Mqtt['brokers'][number];
+
+export interface GatewayCounts {
+  /** Readings committed since the gateway's first start. */
+  readonly readings: number;
+  /** Payloads that no decoder took, since this start. */
+  readonly deadLetters: number;
+  readonly openReadings: number;
+  readonly disk: DiskStatus;
+  readonly anchor: AnchorStatus;
+  /** `connected`: and subscribed, so that nothing published from here on is missed. */
+  readonly brokers: readonly { url: string; connected: boolean; reason: string | null }[];
+}
+
+/** The gateway, or null where the agent has not the role `ingest`. */
+export function makeGateway(house: House, wake: () => void): Gateway | null {
+  const { roles, mqtt } = house.config;
+  return roles.includes('ingest') && mqtt !== undefined ? new Gateway(house, mqtt, wake) : null;
+}
+
+export class Gateway {
+  /** Who is shown the readings as they come. */
+  readonly taps = new Taps();
+  readonly #house: House;
+  readonly #wake: () => void;
+  readonly #store: BatchStore;
+  readonly #memory: Database;
+  readonly #disk: DiskKeeper;
+  readonly #anchorer: Anchorer;
+  readonly #ingest: Ingest;
+  readonly #sources: readonly MqttSource[];
+  #deadLetters = 0;
+  #timer: NodeJS.Timeout | null = null;
+  #diskTimer: NodeJS.Timeout | null = null;
+
+  constructor(house: House, mqtt: Mqtt, wake: () => void) {
+    const { config, log, metrics } = house;
+    const ingestLog = log.child({ component: 'ingest' });
+    this.#house = house;
+    this.#wake = wake;
+    this.#store = openStore(config, mqtt);
+    this.#memory = openDatabase(join(config.dataDir, 'decoders.sqlite'));
+    const memory = createDecoderMemory(this.#memory, ingestLog);
+    const duplicates = new Duplicates();
+    duplicates.learn(this.#store.recent(DUPLICATES_REMEMBERED));
+    this.#disk = this.#diskKeeper(mqtt);
+    this.#disk.check();
+    this.#anchorer = new Anchorer({
+      ledger: house.ledger,
+      source: config.organisation.mspId,
+      gateway: config.name,
+      head: () => this.#store.current,
+      everyMs: config.batch.anchorEveryMs,
+      onOutcome: (outcome) => metrics.add('batchAnchors', 1, { outcome }),
+      log: log.child({ component: 'anchor' }),
+    });
+    this.#ingest = new Ingest({
+      store: guarded(this.#store, this.#disk),
+      admits: (topic, nowMs) => this.#disk.admits(topic, nowMs),
+      decode: createDecode(mqtt.rules, memory),
+      duplicates,
+      clock: systemClock,
+      bootId: bootId(),
+      clockSynchronised,
+      metrics: this.#ingestMetrics(metrics),
+      log: ingestLog,
+      maxReadings: config.batch.commitMaxReadings,
+      maxDelayMs: config.batch.commitMaxDelayMs,
+      onCommitted: (readings) => {
+        this.taps.publish(readings);
+        this.#rotateIfDue();
+      },
+    });
+    const filters = mqtt.rules.map((rule) => rule.topic);
+    this.#sources = mqtt.brokers.map(
+      (broker) =>
+        new MqttSource({
+          ...credentials(broker),
+          url: broker.url,
+          clientId: broker.clientId ?? `blocktorrent-${config.name}`,
+          filters,
+          subscribed: subscriptionsOf(memory, broker),
+          version: broker.version,
+          random: Math.random,
+          clock: systemClock,
+          sink: this.#ingest,
+          log: ingestLog,
+          onState: () => this.#countBrokers(),
+        }),
+    );
+  }
+
+  start(): void {
+    this.queueAgain();
+    this.#rotateIfDue();
+    const checkMs = Math.min(ROTATE_CHECK_MS_MAX, this.#house.config.batch.maxAgeMs / 4);
+    this.#timer = setInterval(() => this.#rotateIfDue(), checkMs);
+    this.#diskTimer = setInterval(() => this.#checkDisk(), DISK_CHECK_MS);
+    this.#anchorer.start();
+    for (const source of this.#sources) source.start();
+    this.#wake();
+  }
+
+  /** Commits and acknowledges what was taken; the open batch stays open over the restart. */
+  async stop(): Promise<void> {
+    for (const timer of [this.#timer, this.#diskTimer]) if (timer !== null) clearInterval(timer);
+    await Promise.all([this.#anchorer.stop(), ...this.#sources.map((source) => source.stop())]);
+    this.#ingest.stop();
+    this.#disk.stop();
+    this.#store.stop();
+    this.#memory.close();
+  }
+
+  /** Closes the open batch now, whatever its age. */
+  closeBatch(): void {
+    this.#ingest.flush();
+    this.#closed(this.#store.closeCurrent(), 'asked');
+  }
+
+  /** Every closed batch is in the queue: new ones, and those whose last try was given up. */
+  queueAgain(): void {
+    for (const closed of this.#store.list()) this.#enqueue(closed);
+  }
+
+  /** A batch is available on the ledger: our copy may go. */
+  batchAvailable(): void {
+    const { queue, log } = this.#house;
+    for (const { batch } of this.#store.list()) {
+      if (!this.#store.deletable(batch) || !queue.isBatchAvailable(batch)) continue;
+      this.#store.delete(batch);
+      log.debug('batch deleted: it is available on the ledger', { batch });
+    }
+  }
+
+  /** Dead letters of all batches that are still here, the newest first. */
+  deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]> {
+    return findDeadLetters(this.#store.newestFirst(), query);
+  }
+
+  counts(): GatewayCounts {
+    const { lastSeq, count } = this.#store.current;
+    return {
+      readings: lastSeq,
+      deadLetters: this.#deadLetters,
+      openReadings: count,
+      disk: this.#diskStatus(),
+      anchor: this.#anchorer.status,
+      brokers: this.#sources.map(({ state: { url, subscribed, reason } }) => {
+        return { url, connected: subscribed, reason };
+      }),
+    };
+  }
+
+  #rotateIfDue(): void {
+    try {
+      const now = systemClock.nowMs();
+      const reason = this.#store.due(now);
+      if (reason !== null) this.#closed(this.#store.rotateIfDue(now), reason);
+    } catch (error) {
+      // A reader may be looking at the file: readings are safe in the open batch meanwhile.
+      this.#house.log.warn('the batch could not be closed, will be tried again', { error });
+    }
+    const { metrics } = this.#house;
+    metrics.set('batchOpenReadings', this.#store.current.count);
+    metrics.set('batchOpenBytes', this.#store.currentBytes);
+  }
+
+  #closed(closed: ClosedBatch | null, reason: string): void {
+    if (closed === null) return;
+    this.#house.metrics.add('batchesClosed', 1, { reason });
+    this.#house.log.info('batch closed', { batch: closed.batch, readings: closed.count, reason });
+    this.#enqueue(closed);
+    this.#checkDisk();
+    this.#wake();
+  }
+
+  /** Also what the disk says by itself: a commit that fails is somebody's to look at. */
+  #diskStatus(): DiskStatus {
+    const { failure } = this.#ingest;
+    const { status } = this.#disk;
+    if (failure === null || status.alarm !== null) return status;
+    return {
+      ...status,
+      alarm: `readings cannot be committed, their brokers keep them: ${failure}`,
+    };
+  }
+
+  #checkDisk(): void {
+    try {
+      this.#disk.check();
+    } catch (error) {
+      this.#house.log.error('the disk could not be looked at', { error });
+    }
+    const { usedBytes, maxBytes } = this.#disk.status;
+    this.#house.metrics.set('batchDiskUsedBytes', usedBytes);
+    this.#house.metrics.set('batchDiskMaxBytes', maxBytes);
+  }
+
+  #diskKeeper(mqtt: Mqtt): DiskKeeper {
+    const { config, queue, metrics, log } = this.#house;
+    const spool = join(config.dataDir, 'spool');
+    return new DiskKeeper({
+      store: this.#store,
+      limits: () => config.batch.disk,
+      safetyOf: (batch) => safetyOf(queue.batchStage(batch)),
+      priorityOfRule: (name) => mqtt.rules.find(({ topic }) => topic === name)?.priority ?? 0,
+      priorityOfTopic: (topic) =>
+        mqtt.rules.find((rule) => matchesFilter(rule.topic, topic))?.priority ?? 0,
+      priorityMax: Math.max(...mqtt.rules.map(({ priority }) => priority)),
+      spoolBytes: () => folderBytes(spool),
+      freeBytes: () => freeBytes(config.dataDir),
+      blank: () => ownReading(systemClock, bootId(), clockSynchronised()),
+      onDropped: (readings, where) => metrics.add('batchDroppedReadings', readings, { where }),
+      log: log.child({ component: 'disk' }),
+    });
+  }
+
+  #enqueue({ batch, path }: ClosedBatch): void {
+    this.#house.queue.add({ kind: 'batch', inputPath: path, batch, recipients: [] });
+  }
+
+  #countBrokers(): void {
+    const connected = this.#sources.filter((source) => source.state.connected).length;
+    this.#house.metrics.set('ingestBrokersConnected', connected);
+  }
+
+  #ingestMetrics(metrics: Metrics): IngestMetrics {
+    return {
+      received: () => metrics.add('ingestReadingsReceived', 1),
+      committed: (count, seconds) => {
+        metrics.add('ingestReadingsCommitted', count);
+        metrics.observe('ingestCommitSeconds', seconds);
+      },
+      acknowledged: (count) => metrics.add('ingestReadingsAcknowledged', count),
+      duplicate: () => metrics.add('ingestDuplicates', 1),
+      deadLetter: () => {
+        this.#deadLetters += 1;
+        metrics.add('ingestDeadLetters', 1, { reason: 'decoder' });
+      },
+      held: (count) => metrics.set('ingestReadingsHeld', count),
+      commitFailed: () => metrics.add('ingestCommitFailures', 1),
+    };
+  }
+}
+
+function openStore(config: Config, mqtt: Mqtt): BatchStore {
+  return BatchStore.open({
+    folder: join(config.dataDir, 'batches'),
+    source: config.organisation.mspId,
+    gateway: config.name,
+    bootId: bootId(),
+    rules: batchRulesOf(mqtt.rules),
+    // Looked at each time: a reload changes them.
+    get maxAgeMs() {
+      return config.batch.maxAgeMs;
+    },
+    get maxReadings() {
+      return config.batch.maxReadings;
+    },
+    get maxBytes() {
+      return config.batch.maxBytes;
+    },
+    nowMs: systemClock.nowMs,
+    openDatabase,
+    openReadOnly,
+  });
+}
+
+/** The store, as long as there is room for more. */
+function guarded(store: BatchStore, disk: DiskKeeper): ReadingStore {
+  return {
+    get nextSeq() {
+      return store.nextSeq;
+    },
+    append(readings) {
+      disk.requireRoom();
+      store.append(readings);
+    },
+  };
+}
+
+/** What would be lost with a batch at this stage of the pipeline. */
+function safetyOf(stage: Stage | null): BatchSafety {
+  if (stage === null || stage === 'queued' || stage === 'void') return 'unsealed';
+  return stage === 'available' ? 'available' : 'sealed';
+}
+
+/** What the session at a broker was subscribed to. */
+function subscriptionsOf(memory: DecoderMemory, { url, clientId }: Broker): SubscriptionMemory {
+  const key = `subscriptions/${clientId ?? ''}@${url}`;
+  return {
+    get: () => JSON.parse(memory.get(key) ?? '[]') as string[],
+    put: (filters) => memory.put(key, JSON.stringify(filters)),
+  };
+}
+
+function credentials({ username, passwordFile, caFile }: Broker) {
+  return {
+    ...(username === undefined ? {} : { username }),
+    ...(passwordFile === undefined ? {} : { password: firstLine(passwordFile) }),
+    ...(caFile === undefined ? {} : { ca: readFileSync(caFile, 'utf8') }),
+  };
+}
+
+function firstLine(path: string): string {
+  return readFileSync(path, 'utf8').split(/\r?\n/, 1)[0] ?? '';
+}
+
+/** The kernel's name for this boot; where it has none, one for this process. */
+function bootId(): string {
+  const path = '/proc/sys/kernel/random/boot_id';
+  return existsSync(path) ? readFileSync(path, 'utf8').trim() : randomUUID();
+}
+
+/** Whether systemd-timesyncd says so; false where nobody can tell. */
+function clockSynchronised(): boolean {
+  return existsSync('/run/systemd/timesync/synchronized');
+}

@@ -1,0 +1,39 @@
+/**
+ * Everything that one running agent shares: made once by `main.ts`, handed to the pipeline, the
+ * control routes and the event loop. No behaviour lives here but what joins two of its parts.
+ */
+import type { SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
+import type { Config } from './config/schema.ts';
+import type { DistributeProgress } from './distribute/types.ts';
+import type { Ledger } from './ledger/ledger.ts';
+import type { ConsortiumView } from './ledger/membership.ts';
+import type { AddressBook, Overlay } from './overlay/types.ts';
+import type { DepositOptions } from './record/deposit.ts';
+import type { NamingOptions } from './record/name.ts';
+import type { RecordOptions } from './record/record.ts';
+import type { SettleOptions } from './record/settle.ts';
+import type { FileQueue } from './runtime/file-queue.ts';
+import type { Log } from './runtime/log.ts';
+import type { Metrics } from './runtime/metrics.ts';
+
+export interface House {
+  readonly config: Config;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly random: (bytes: number) => Uint8Array;
+  readonly queue: FileQueue;
+  readonly ledger: Ledger;
+  readonly view: ConsortiumView;
+  readonly overlay: Overlay;
+  readonly addressBook: AddressBook;
+  /** What naming, depositing, recording and settling need. */
+  readonly record: NamingOptions & DepositOptions & RecordOptions & SettleOptions;
+  /** How far the distribution of each file is, by queue id. */
+  readonly progress: Map<number, DistributeProgress>;
+  /** Whether sealing has to wait until some of what is sealed has gone. */
+  spoolIsFull(): boolean;
+  /** Path of a sealed file in the spool, by queue id. */
+  ciphertextPathOf(id: number): string;
+  /** A receipt that came after its file had gone on: appended to the record. */
+  lateReceipt(id: number, receipt: SignedReceipt): void;
+}

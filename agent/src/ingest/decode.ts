@@ -1,0 +1,113 @@
+/**
+ * From a message to what it says of itself: sensor, sequence, time, and values that are not JSON.
+ *
+ * Enters: a topic and a payload. Leaves: a finding, or the reason why no decoder took it. Always
+ * holds: never throws, whatever the bytes; the first rule whose topic filter fits decides. Each
+ * format is one file in `decoders/`, and one line in `DECODERS`.
+ */
+import { LIMITS } from '@blocktorrent/protocol/limits.ts';
+import { matchesFilter } from '@blocktorrent/protocol/topic-filter.ts';
+import { createCborDecoder } from './decoders/cbor.ts';
+import { createCsvDecoder } from './decoders/csv.ts';
+import { createInfluxDecoder } from './decoders/influx.ts';
+import { createJsonDecoder } from './decoders/json.ts';
+import { createMsgpackDecoder } from './decoders/msgpack.ts';
+import { createNumberDecoder } from './decoders/number.ts';
+import { createSenmlCborDecoder } from './decoders/senml-cbor.ts';
+import { createSenmlJsonDecoder } from './decoders/senml-json.ts';
+import { createSparkplugDecoder } from './decoders/sparkplug.ts';
+import type { DecodeRule, Decoder, DecoderMemory, DecoderName, Finding } from './finding.ts';
+
+export type { DecodeRule } from './finding.ts';
+
+/** Finding of a message, or why it is a dead letter. */
+export type Decoded =
+  | (Omit<Finding, 'historical'> & {
+      readonly historical: boolean;
+      readonly refusal: null;
+      /** Topic filter of the rule that decided. */
+      readonly rule: string;
+    })
+  | { readonly refusal: string };
+
+/** Decodes a message by the first rule that fits its topic; `receivedMs` since the Unix epoch. */
+export type Decode = (topic: string, payload: Uint8Array, receivedMs: number) => Decoded;
+
+type CreateDecoder = (rule: DecodeRule, memory: DecoderMemory) => Decoder;
+
+const DECODERS: Readonly<Record<DecoderName, CreateDecoder>> = {
+  json: createJsonDecoder,
+  number: createNumberDecoder,
+  csv: createCsvDecoder,
+  influx: createInfluxDecoder,
+  'senml-json': createSenmlJsonDecoder,
+  'senml-cbor': createSenmlCborDecoder,
+  cbor: createCborDecoder,
+  msgpack: createMsgpackDecoder,
+  sparkplug: createSparkplugDecoder,
+};
+
+/** Topics whose rule is remembered; more than that are looked up each time. */
+const TOPICS_REMEMBERED_MAX = 10_000;
+const REFUSAL_CHARS_MAX = 300;
+/** Default of a rule's `historicalAfterMs`. */
+export const HISTORICAL_AFTER_MS = 60_000;
+
+/** A decoder for all topics. Throws RangeError on a rule that no decoder can follow. */
+export function createDecode(
+  rules: readonly DecodeRule[],
+  memory: DecoderMemory = volatileMemory(),
+): Decode {
+  const decoders = rules.map((rule) => ({
+    filter: rule.topic,
+    historicalAfterMs: rule.historicalAfterMs ?? HISTORICAL_AFTER_MS,
+    decoder: DECODERS[rule.decoder](rule, memory),
+  }));
+  type Choice = (typeof decoders)[number] | null;
+  const known = new Map<string, Choice>();
+  const choiceOf = (topic: string): Choice => {
+    const remembered = known.get(topic);
+    if (remembered !== undefined) return remembered;
+    const found = decoders.find(({ filter }) => matchesFilter(filter, topic)) ?? null;
+    if (known.size < TOPICS_REMEMBERED_MAX) known.set(topic, found);
+    return found;
+  };
+  return (topic, payload, receivedMs) => {
+    const choice = choiceOf(topic);
+    if (choice === null) return { refusal: 'no rule for this topic' };
+    try {
+      const finding = choice.decoder({ topic, payload, receivedMs });
+      requireFew(finding.samples.length);
+      const sensor = finding.sensor ?? sensorOfTopic(topic);
+      const historical =
+        finding.historical ?? isLate(finding, receivedMs, choice.historicalAfterMs);
+      return { ...finding, sensor, historical, refusal: null, rule: choice.filter };
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      return { refusal: reason.toWellFormed().slice(0, REFUSAL_CHARS_MAX).toWellFormed() };
+    }
+  };
+}
+
+/** A memory that ends with the process. */
+export function volatileMemory(): DecoderMemory {
+  const values = new Map<string, string>();
+  return {
+    get: (key) => values.get(key) ?? null,
+    put: (key, value) => void values.set(key, value),
+  };
+}
+
+function isLate({ deviceMs }: Finding, receivedMs: number, afterMs: number): boolean {
+  return deviceMs !== null && afterMs > 0 && receivedMs - deviceMs > afterMs;
+}
+
+function requireFew(count: number): void {
+  const max = LIMITS.samplesPerReadingMax;
+  if (count > max) throw new RangeError(`${count} values in one payload, at most ${max}`);
+}
+
+/** Where a payload does not name its sensor, the topic does; a very long one names nobody. */
+function sensorOfTopic(topic: string): string | null {
+  return topic.length <= LIMITS.reasonCharsMax ? topic : null;
+}

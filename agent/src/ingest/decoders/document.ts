@@ -1,0 +1,174 @@
+/**
+ * Payloads that are a document (JSON, CBOR, MessagePack, a CSV line): sensor, sequence, time and
+ * values are found by JSON pointers (RFC 6901), the same for each of these formats.
+ *
+ * Enters: a decoded document. Leaves: a finding. Throws DecodeError for a document in which none of
+ * the rule's values is there, and for a sequence or time that is none.
+ */
+import type { Sample } from '@blocktorrent/protocol/reading.ts';
+import type { DecodeRule, Finding } from '../finding.ts';
+import { DecodeError } from './decode-error.ts';
+import { timeMsOf } from './time.ts';
+
+/** Deeper nesting than this is refused: tools that read the batch later have limits of their own. */
+export const DEPTH_MAX = 64;
+const SENSOR_CHARS_MAX = 200;
+
+type Pointer = readonly string[];
+interface Place {
+  readonly name: string;
+  readonly pointer: string;
+  readonly at: Pointer;
+}
+
+export interface DocumentOptions {
+  /** The format's name in messages. */
+  readonly format: string;
+  /** Whether values go into the finding, because SQLite cannot read the payload. */
+  readonly samples: boolean;
+}
+
+/** A reader for one rule. Throws RangeError when one of its pointers is no JSON pointer. */
+export function createDocumentReader(
+  rule: DecodeRule,
+  options: DocumentOptions,
+): (document: unknown) => Finding {
+  const sensorAt = placeOf('sensor', rule.sensor);
+  const sequenceAt = placeOf('sequence', rule.sequence);
+  const timeAt = placeOf('time', rule.time);
+  const historicalAt = placeOf('historical', rule.historical);
+  const pointers = { ...(rule.value === undefined ? {} : { value: rule.value }), ...rule.values };
+  const valuesAt = Object.entries(pointers).flatMap(([name, pointer]) => {
+    return placeOf(name, pointer) ?? [];
+  });
+  const wanted = valuesAt.map(({ pointer }) => `'${pointer}'`).join(' or ');
+  const unit = rule.unit ?? '';
+  return (document) => {
+    if (depthExceeds(document, DEPTH_MAX)) {
+      throw new DecodeError(`${options.format} nested deeper than ${DEPTH_MAX} levels`);
+    }
+    if (!valuesAt.some(({ at }) => find(document, at) !== undefined)) {
+      throw new DecodeError(`no value at ${wanted}`);
+    }
+    return {
+      sensor: sensorAt === null ? null : sensorOf(document, sensorAt),
+      deviceSeq: sequenceAt === null ? null : sequenceOf(document, sequenceAt),
+      deviceMs: timeAt === null ? null : timeOf(document, timeAt, rule.timeUnit ?? 'ms'),
+      historical: historicalAt === null ? null : historicalOf(document, historicalAt),
+      samples: options.samples ? samplesOf(document, valuesAt, unit) : [],
+    };
+  };
+}
+
+function placeOf(name: string, pointer: string | undefined): Place | null {
+  if (pointer === undefined) return null;
+  if (!/^(\/([^~/]|~[01])*)*$/.test(pointer)) {
+    throw new RangeError(`expected a JSON pointer, found '${pointer}'`);
+  }
+  const parts = pointer.split('/').slice(1);
+  const at = parts.map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
+  return { name, pointer, at };
+}
+
+function find(document: unknown, pointer: Pointer): unknown {
+  let value = document;
+  for (const name of pointer) {
+    if (typeof value !== 'object' || value === null || value instanceof Uint8Array) {
+      return undefined;
+    }
+    if (value instanceof Map) value = value.get(name) ?? value.get(indexOf(name));
+    else if (!Object.hasOwn(value, name)) return undefined;
+    else value = (value as Readonly<Record<string, unknown>>)[name];
+  }
+  return value;
+}
+
+/** The whole number that a part of a pointer may also mean: CBOR has maps with such keys. */
+function indexOf(name: string): number | undefined {
+  return /^(0|-?[1-9]\d{0,14})$/.test(name) ? Number(name) : undefined;
+}
+
+function depthExceeds(value: unknown, max: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (value instanceof Uint8Array || value instanceof Date) return false;
+  if (max === 0) return true;
+  const children = value instanceof Map ? value.values() : Object.values(value);
+  for (const child of children) if (depthExceeds(child, max - 1)) return true;
+  return false;
+}
+
+function sensorOf(document: unknown, { at, pointer }: Place): string | null {
+  const value = find(document, at);
+  if (value === undefined || value === null) return null;
+  const text = typeof value === 'number' || typeof value === 'bigint' ? String(value) : value;
+  if (typeof text === 'string' && text !== '' && text.length <= SENSOR_CHARS_MAX) {
+    if (text.isWellFormed()) return text;
+  }
+  throw new DecodeError(`sensor at '${pointer}': expected a name, found ${shown(value)}`);
+}
+
+function sequenceOf(document: unknown, { at, pointer }: Place): number | null {
+  const found = find(document, at);
+  if (found === undefined || found === null) return null;
+  const value = typeof found === 'bigint' ? Number(found) : found;
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value + 0;
+  throw new DecodeError(
+    `sequence at '${pointer}': expected a whole number >= 0, found ${shown(found)}`,
+  );
+}
+
+function timeOf(
+  document: unknown,
+  { at, pointer }: Place,
+  unit: NonNullable<DecodeRule['timeUnit']>,
+): number | null {
+  const found = find(document, at);
+  if (found === undefined || found === null) return null;
+  const timeMs = timeMsOf(found, unit);
+  if (timeMs !== null) return timeMs;
+  throw new DecodeError(
+    `time at '${pointer}': expected a time since 1970 in ${unit} or ISO 8601, found ${shown(found)}`,
+  );
+}
+
+function historicalOf(document: unknown, { at, pointer }: Place): boolean | null {
+  const value = find(document, at);
+  if (value === undefined || value === null) return null;
+  if (value === true || value === 1 || value === '1' || value === 'true') return true;
+  if (value === false || value === 0 || value === '0' || value === 'false') return false;
+  throw new DecodeError(
+    `historical at '${pointer}': expected true or false, found ${shown(value)}`,
+  );
+}
+
+function samplesOf(document: unknown, places: readonly Place[], unit: string): Sample[] {
+  return places.flatMap(({ name, at }) => {
+    const value = sampleValueOf(find(document, at));
+    return value === null ? [] : [{ sensor: null, name, unit, timeMs: null, value }];
+  });
+}
+
+/** A decoded value as a sample holds it; null where there is nothing to hold. */
+export function sampleValueOf(value: unknown): number | string | null {
+  if (value === undefined || value === null || value === '') return null;
+  if (typeof value === 'boolean' || typeof value === 'bigint') return Number(value);
+  if (typeof value === 'number') return Number.isFinite(value) ? value + 0 : null;
+  if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString();
+  if (value instanceof Uint8Array) return Buffer.from(value).toString('base64');
+  return (typeof value === 'string' ? value : shownWhole(value)).toWellFormed();
+}
+
+function shown(value: unknown): string {
+  const text = shownWhole(value);
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+}
+
+function shownWhole(value: unknown): string {
+  if (value instanceof Uint8Array) return `${value.length} bytes`;
+  if (value instanceof Map) return JSON.stringify(Object.fromEntries(value), withoutBigInt);
+  return JSON.stringify(value, withoutBigInt) ?? String(value);
+}
+
+function withoutBigInt(_key: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? Number(value) : value;
+}

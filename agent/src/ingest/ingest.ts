@@ -1,0 +1,271 @@
+/**
+ * The first stage (P §3.2.3, step 1): message in, durable reading, acknowledgement out.
+ *
+ * Enters: messages in order of receipt, with whoever delivered them. Leaves: readings in the open
+ * batch, then the acknowledgement of each message. Always holds: nothing is acknowledged before its
+ * commit has returned; acknowledgements of one connection are in order of receipt [MQTT-4.6.0-2];
+ * a payload that no decoder takes is a dead letter, never an exception. Commits are grouped: at most
+ * `maxReadings` messages, and the first of a group waits at most `maxDelayMs`.
+ * When a commit fails, nothing of it is acknowledged and the connections are given up, so that their
+ * brokers send it again.
+ */
+import { createHash } from 'node:crypto';
+import { LIMITS } from '@blocktorrent/protocol/limits.ts';
+import { type Reading, requireReading } from '@blocktorrent/protocol/reading.ts';
+import type { Clock } from '../runtime/clock.ts';
+import type { Log } from '../runtime/log.ts';
+import type { Decode } from './decode.ts';
+import type { Duplicates } from './duplicates.ts';
+
+/** One message as a broker delivered it. */
+export interface Message {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  readonly qos: 0 | 1 | 2;
+  readonly dup: boolean;
+  readonly retain: boolean;
+  /** Packet identifier to acknowledge; null for QoS 0. */
+  readonly messageId: number | null;
+}
+
+/** The connection that delivered a message. */
+export interface Delivery {
+  /** Acknowledges messages, in this order; returns how many of them could be (0 once it is lost). */
+  acknowledge(messageIds: readonly number[]): number;
+  /** Ends the connection without acknowledging; its broker keeps what is not acknowledged. */
+  abandon(reason: string): void;
+}
+
+/** Where messages go; what a source knows of this stage. */
+export interface MessageSink {
+  take(message: Message, from: Delivery): void;
+  /** Commits and acknowledges all that was taken. */
+  flush(): void;
+}
+
+/** Where readings go: the open batch. */
+export interface ReadingStore {
+  readonly nextSeq: number;
+  /** All or none, durable when it returns; throws otherwise. */
+  append(readings: readonly Reading[]): void;
+}
+
+/** What is counted; durations in seconds. */
+export interface IngestMetrics {
+  received(): void;
+  committed(count: number, seconds: number): void;
+  acknowledged(count: number): void;
+  duplicate(): void;
+  deadLetter(): void;
+  /** Messages taken and not yet durable. */
+  held(count: number): void;
+  commitFailed(): void;
+}
+
+export interface IngestOptions {
+  readonly store: ReadingStore;
+  readonly decode: Decode;
+  readonly duplicates: Duplicates;
+  readonly clock: Clock;
+  readonly bootId: string;
+  readonly clockSynchronised: () => boolean;
+  readonly metrics: IngestMetrics;
+  readonly log: Log;
+  /** Messages of one commit, at most. */
+  readonly maxReadings?: number;
+  /** How long the first message of a group waits for its commit. */
+  readonly maxDelayMs?: number;
+  /** Whether a reading of this topic is taken now; one that is not is acknowledged and gone. */
+  readonly admits?: (topic: string, nowMs: number) => boolean;
+  /** Told after each commit; for rotation, and for watching. */
+  readonly onCommitted?: (readings: readonly Reading[]) => void;
+}
+
+/** Every default of this stage. */
+export const INGEST_DEFAULTS = {
+  maxReadings: 500,
+  maxDelayMs: 10,
+  /** Payload bytes of one commit: a group is closed early when it has so many. */
+  maxPayloadBytes: 8 * 1024 * 1024,
+} as const;
+
+/** A reading before its commit gives it a place. */
+type Draft = Omit<Reading, 'seq' | 'duplicateOf'>;
+
+interface Held {
+  /** Null where it is not taken, and only to be acknowledged in its turn. */
+  readonly draft: Draft | null;
+  readonly messageId: number | null;
+  readonly from: Delivery;
+}
+
+/** The stage; one for all brokers. */
+export class Ingest implements MessageSink {
+  readonly #options: IngestOptions;
+  readonly #maxReadings: number;
+  readonly #maxDelayMs: number;
+  #held: Held[] = [];
+  #heldBytes = 0;
+  #timer: NodeJS.Timeout | null = null;
+  #failure: string | null = null;
+
+  constructor(options: IngestOptions) {
+    this.#options = options;
+    this.#maxReadings = options.maxReadings ?? INGEST_DEFAULTS.maxReadings;
+    this.#maxDelayMs = options.maxDelayMs ?? INGEST_DEFAULTS.maxDelayMs;
+  }
+
+  /** Why the last commit failed, for status; null when it did not. */
+  get failure(): string | null {
+    return this.#failure;
+  }
+
+  take(message: Message, from: Delivery): void {
+    const { metrics, admits, clock } = this.#options;
+    metrics.received();
+    const taken = admits?.(message.topic, clock.nowMs()) ?? true;
+    const draft = taken ? this.#draft(message) : null;
+    this.#held.push({ draft, messageId: message.messageId, from });
+    this.#heldBytes += message.payload.length;
+    this.#options.metrics.held(this.#held.length);
+    // The source may deliver without ever letting a timer run: the group's size ends it, too.
+    if (
+      this.#held.length >= this.#maxReadings ||
+      this.#heldBytes >= INGEST_DEFAULTS.maxPayloadBytes
+    ) {
+      this.flush();
+    } else if (this.#timer === null) {
+      this.#timer = setTimeout(() => this.flush(), this.#maxDelayMs);
+    }
+  }
+
+  flush(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    if (this.#held.length === 0) return;
+    const group = this.#held;
+    this.#held = [];
+    this.#heldBytes = 0;
+    const readings = this.#commit(group);
+    this.#options.metrics.held(0);
+    if (readings === null) {
+      for (const from of new Set(group.map((held) => held.from))) {
+        from.abandon(`commit failed: ${this.#failure}`);
+      }
+      return;
+    }
+    this.#acknowledge(group);
+    this.#options.onCommitted?.(readings);
+  }
+
+  /** Commits what is held; take nothing afterwards. */
+  stop(): void {
+    this.flush();
+  }
+
+  #commit(group: readonly Held[]): Reading[] | null {
+    const { store, duplicates, metrics, clock, log } = this.#options;
+    const firstSeq = store.nextSeq;
+    const drafts = group.flatMap(({ draft }) => draft ?? []);
+    const readings = drafts.map((draft, index): Reading => {
+      const seq = firstSeq + index;
+      return { ...draft, seq, duplicateOf: duplicates.check(draft, seq) };
+    });
+    if (readings.length === 0) return readings;
+    const startedMs = clock.monotonicMs();
+    try {
+      store.append(readings);
+    } catch (error) {
+      duplicates.forget(readings, firstSeq);
+      const reason = error instanceof Error ? error.message : String(error);
+      const unacknowledged = group.filter((held) => held.messageId === null).length;
+      if (this.#failure !== reason) log.error('commit failed', { error, lost: unacknowledged });
+      this.#failure = reason;
+      metrics.commitFailed();
+      return null;
+    }
+    if (this.#failure !== null) log.info('commits work again');
+    this.#failure = null;
+    metrics.committed(readings.length, (clock.monotonicMs() - startedMs) / 1000);
+    for (const { duplicateOf, refusal } of readings) {
+      if (duplicateOf !== null) metrics.duplicate();
+      else if (refusal !== null) metrics.deadLetter();
+    }
+    return readings;
+  }
+
+  #acknowledge(group: readonly Held[]): void {
+    const byDelivery = new Map<Delivery, number[]>();
+    for (const { messageId, from } of group) {
+      if (messageId === null) continue;
+      const ids = byDelivery.get(from);
+      if (ids === undefined) byDelivery.set(from, [messageId]);
+      else ids.push(messageId);
+    }
+    for (const [from, ids] of byDelivery) {
+      this.#options.metrics.acknowledged(from.acknowledge(ids));
+    }
+  }
+
+  #draft(message: Message): Draft {
+    const { clock, bootId } = this.#options;
+    const { topic, qos, dup, retain } = message;
+    const base = {
+      receivedMs: Math.max(0, Math.round(clock.nowMs())),
+      monotonicMs: Math.max(0, Math.round(clock.monotonicMs())),
+      bootId,
+      clockSynchronised: this.#options.clockSynchronised(),
+      topic,
+      qos,
+      dup,
+      retain,
+    };
+    const { payload } = message;
+    if (payload.length > LIMITS.payloadBytesMax) {
+      const digest = createHash('sha256').update(payload).digest('hex');
+      const limit = LIMITS.payloadBytesMax;
+      const refusal = `payload of ${payload.length} bytes not kept, at most ${limit}; SHA-256 ${digest}`;
+      return { ...base, payload: new Uint8Array(0), ...NOTHING_FOUND, refusal };
+    }
+    const decoded = this.#options.decode(topic, payload, base.receivedMs);
+    if (decoded.refusal !== null) return { ...base, payload, ...NOTHING_FOUND, ...decoded };
+    const { rule: _, ...finding } = decoded;
+    const draft: Draft = { ...base, payload, ...finding };
+    try {
+      requireReading({ ...draft, seq: 1, duplicateOf: null });
+      return draft;
+    } catch (error) {
+      // What a decoder found and no batch can hold must not stop the group.
+      const refusal = error instanceof Error ? error.message : String(error);
+      return { ...base, payload, ...NOTHING_FOUND, refusal };
+    }
+  }
+}
+
+/** A reading of the gateway's own, without topic and payload. */
+export function ownReading(
+  clock: Clock,
+  bootId: string,
+  clockSynchronised: boolean,
+): Omit<Reading, 'seq' | 'topic' | 'payload'> {
+  return {
+    receivedMs: Math.max(0, Math.round(clock.nowMs())),
+    monotonicMs: Math.max(0, Math.round(clock.monotonicMs())),
+    bootId,
+    clockSynchronised,
+    qos: 0,
+    dup: false,
+    retain: false,
+    ...NOTHING_FOUND,
+    duplicateOf: null,
+    refusal: null,
+  };
+}
+
+const NOTHING_FOUND = {
+  sensor: null,
+  deviceSeq: null,
+  deviceMs: null,
+  historical: false,
+  samples: [],
+} as const;

@@ -1,0 +1,230 @@
+/**
+ * A broker as a source of messages: connected as long as it can be, with a session that stays.
+ *
+ * Enters: the broker's address and what to subscribe to. Leaves: messages to the sink, from one
+ * connection after the other. Always holds: the session is persistent (clean = 0; MQTT 5 with an
+ * expiry), so the broker keeps what comes while nobody is here; at most one connection at a time;
+ * waits between attempts are jittered. MQTT 5 first where the version is `auto`, 3.1.1 where that is
+ * refused.
+ */
+import type { IClientOptions } from 'mqtt';
+import type { Clock } from '../runtime/clock.ts';
+import type { Log } from '../runtime/log.ts';
+import { BACKOFF_DEFAULTS, Backoff, type BackoffOptions } from './backoff.ts';
+import type { MessageSink } from './ingest.ts';
+import { type ConnectionEnd, MqttConnection } from './mqtt-connection.ts';
+
+export interface MqttSourceOptions {
+  /** `mqtt://`, `mqtts://`, `ws://` or `wss://`, with host and port. */
+  readonly url: string;
+  /** Names the session at the broker. */
+  readonly clientId: string;
+  /** Topic filters, subscribed to at QoS 1. */
+  readonly filters: readonly string[];
+  /** What the session was subscribed to before; unsubscribed from where it is no more in `filters`. */
+  readonly subscribed?: SubscriptionMemory;
+  readonly version: 'auto' | '4' | '5';
+  readonly username?: string;
+  readonly password?: string;
+  /** PEM certificates to trust for mqtts and wss. */
+  readonly ca?: string;
+  readonly keepaliveSeconds?: number;
+  /** How long a broker that speaks MQTT 5 keeps the session without us. */
+  readonly sessionExpirySeconds?: number;
+  /** Largest packet that we take (MQTT 5), and how many unacknowledged ones. */
+  readonly packetBytesMax?: number;
+  readonly receiveMaximum?: number;
+  readonly backoff?: Partial<Omit<BackoffOptions, 'random'>>;
+  readonly random: () => number;
+  readonly clock: Clock;
+  readonly sink: MessageSink;
+  readonly log: Log;
+  /** Told when the connection comes, or goes. */
+  readonly onState?: (state: MqttSourceState) => void;
+}
+
+/** The filters that the session at the broker may have, over restarts. */
+export interface SubscriptionMemory {
+  get(): readonly string[];
+  put(filters: readonly string[]): void;
+}
+
+/** For status. */
+export interface MqttSourceState {
+  readonly url: string;
+  readonly connected: boolean;
+  /** The broker has answered our subscriptions on this connection: from here on it keeps for us. */
+  readonly subscribed: boolean;
+  /** 4 is MQTT 3.1.1. */
+  readonly version: 4 | 5;
+  /** Connections that came about, since the start. */
+  readonly connections: number;
+  /** Why there is no connection; null while there is one. */
+  readonly reason: string | null;
+  /** What the broker did not grant as asked: filter and reason. */
+  readonly refused: readonly string[];
+}
+
+/** Every default of the source. */
+export const SOURCE_DEFAULTS = {
+  keepaliveSeconds: 30,
+  sessionExpirySeconds: 7 * 86_400,
+  packetBytesMax: 16 * 1024 * 1024,
+  receiveMaximum: 65_535,
+  connectTimeoutMs: 15_000,
+} as const;
+
+/** See the header. */
+export class MqttSource {
+  readonly #options: MqttSourceOptions;
+  readonly #backoff: Backoff;
+  #state: MqttSourceState;
+  #connection: MqttConnection | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #connectedAtMs: number | null = null;
+  #stopped = true;
+
+  constructor(options: MqttSourceOptions) {
+    this.#options = options;
+    this.#backoff = new Backoff({
+      ...BACKOFF_DEFAULTS,
+      ...options.backoff,
+      random: options.random,
+    });
+    this.#state = {
+      url: options.url,
+      connected: false,
+      subscribed: false,
+      version: options.version === '4' ? 4 : 5,
+      connections: 0,
+      reason: 'not started',
+      refused: [],
+    };
+  }
+
+  get state(): MqttSourceState {
+    return this.#state;
+  }
+
+  /** Connects, and connects again, until `stop`. */
+  start(): void {
+    if (!this.#stopped) return;
+    this.#stopped = false;
+    this.#connect();
+  }
+
+  /** Commits and acknowledges what was taken, and leaves; the session stays at the broker. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    await this.#connection?.stop();
+    this.#connection = null;
+  }
+
+  #connect(): void {
+    this.#timer = null;
+    const connection = new MqttConnection(
+      this.#options.url,
+      this.#clientOptions(),
+      this.#options.sink,
+      {
+        connected: (sessionPresent) => this.#onConnected(connection, sessionPresent),
+        ended: (end) => this.#onEnded(end),
+      },
+    );
+    this.#connection = connection;
+  }
+
+  #onConnected(connection: MqttConnection, sessionPresent: boolean): void {
+    const { log, url, filters, clock } = this.#options;
+    this.#connectedAtMs = clock.monotonicMs();
+    const { version, connections } = this.#state;
+    this.#setState({ connected: true, connections: connections + 1, reason: null });
+    log.info('connected to broker', { url, mqtt: version === 5 ? '5' : '3.1.1', sessionPresent });
+    // Also where the session is present: the configuration may have changed since.
+    const { subscribed } = this.#options;
+    const before = subscribed?.get() ?? [];
+    // Known before the broker knows: a filter that nobody remembers would stay for ever.
+    const both = [...new Set([...before, ...filters])];
+    if (both.length > before.length) subscribed?.put(both);
+    void connection.subscribe(filters).then(
+      (grants) => {
+        const refused = grants
+          .filter(({ qos }) => qos !== 1)
+          .map(({ filter, qos, reason }) => `${filter}: ${reason ?? `granted QoS ${qos} only`}`);
+        this.#setState({ subscribed: refused.length === 0, refused });
+        if (refused.length > 0) log.error('subscription not granted', { url, refused });
+        return this.#leave(connection, before);
+      },
+      // The connection has ended; its end says why.
+      (error: unknown) => log.warn('subscription without answer', { url, error }),
+    );
+  }
+
+  /** Unsubscribes from what has left the configuration; the new filters are granted by now. */
+  async #leave(connection: MqttConnection, before: readonly string[]): Promise<void> {
+    const { subscribed, filters, url, log } = this.#options;
+    const left = before.filter((filter) => !filters.includes(filter));
+    try {
+      if (left.length > 0) {
+        await connection.unsubscribe(left);
+        log.info('unsubscribed from what has left the configuration', { url, filters: left });
+      }
+      if (left.length > 0) subscribed?.put(filters);
+    } catch (error) {
+      log.warn('not unsubscribed, will be tried with the next connection', { url, error });
+    }
+  }
+
+  #onEnded(end: ConnectionEnd): void {
+    const { log, url, clock } = this.#options;
+    this.#connection = null;
+    const uptimeMs = this.#connectedAtMs === null ? 0 : clock.monotonicMs() - this.#connectedAtMs;
+    this.#connectedAtMs = null;
+    this.#setState({ connected: false, subscribed: false, reason: end.reason });
+    if (this.#stopped) return;
+    const other = this.#otherVersion(end);
+    if (other !== null) this.#setState({ version: other });
+    const waitMs = other !== null && end.versionRefused ? 0 : this.#backoff.next(uptimeMs);
+    log.warn('no connection to broker', { url, reason: end.reason, waitMs: Math.round(waitMs) });
+    this.#timer = setTimeout(() => this.#connect(), waitMs);
+  }
+
+  /** The version to try next, if another. Some brokers refuse a version by closing without a word. */
+  #otherVersion(end: ConnectionEnd): 4 | 5 | null {
+    if (this.#options.version !== 'auto' || end.wasConnected) return null;
+    if (end.versionRefused) return this.#state.version === 5 ? 4 : 5;
+    const silent = end.reason === 'the connection was closed' && this.#state.connections === 0;
+    return silent ? (this.#state.version === 5 ? 4 : 5) : null;
+  }
+
+  #setState(change: Partial<MqttSourceState>): void {
+    this.#state = { ...this.#state, ...change };
+    this.#options.onState?.(this.#state);
+  }
+
+  #clientOptions(): IClientOptions {
+    const { clientId, username, password, ca } = this.#options;
+    const settings = { ...SOURCE_DEFAULTS, ...this.#options };
+    const base: IClientOptions = {
+      clientId,
+      clean: false,
+      keepalive: settings.keepaliveSeconds,
+      connectTimeout: SOURCE_DEFAULTS.connectTimeoutMs,
+      ...(username === undefined ? {} : { username }),
+      ...(password === undefined ? {} : { password }),
+      ...(ca === undefined ? {} : { ca }),
+    };
+    if (this.#state.version === 4) return { ...base, protocolVersion: 4 };
+    return {
+      ...base,
+      protocolVersion: 5,
+      properties: {
+        sessionExpiryInterval: settings.sessionExpirySeconds,
+        receiveMaximum: settings.receiveMaximum,
+        maximumPacketSize: settings.packetBytesMax,
+      },
+    };
+  }
+}

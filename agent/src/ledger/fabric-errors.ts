@@ -1,0 +1,93 @@
+/**
+ * From the gateway client's errors to `LedgerError`: which step failed, whether another peer or
+ * another attempt may help, and the contract's own sentence where it was the contract that refused.
+ */
+import { LedgerError, type LedgerErrorCode } from './ledger.ts';
+
+/** gRPC status codes that are looked at (grpc.status). */
+const CANCELLED = 1;
+const DEADLINE_EXCEEDED = 4;
+const ABORTED = 10;
+const UNAVAILABLE = 14;
+
+/** Transaction validation codes that mean "somebody was faster" (peer.TxValidationCode). */
+const MVCC_READ_CONFLICT = 11;
+const PHANTOM_READ_CONFLICT = 12;
+
+/** A contract's refusal as peers report it: `chaincode response 500, CODE: sentence`. */
+const REFUSAL = /chaincode response \d+, (.*)/s;
+
+interface GatewayErrorShape {
+  readonly code: number;
+  readonly message: string;
+  readonly details: readonly { readonly mspId: string; readonly message: string }[];
+}
+
+/** The step in which an error came up. */
+export type Step = 'evaluate' | 'endorse' | 'submit' | 'commit';
+
+/** True if another peer may do better: this one did not answer, or could not reach others. */
+export function isUnavailable(error: unknown): boolean {
+  const shape = gatewayError(error);
+  return (
+    shape !== null &&
+    (shape.code === UNAVAILABLE || shape.code === DEADLINE_EXCEEDED || shape.code === CANCELLED)
+  );
+}
+
+/** True if endorsers saw different states: the same transaction, run anew, may agree. */
+export function isMismatch(error: unknown): boolean {
+  const shape = gatewayError(error);
+  return shape?.code === ABORTED && shape.message.includes('ProposalResponsePayloads do not match');
+}
+
+/** True if the transaction failed only because another one committed first. */
+export function isConflict(validationCode: number): boolean {
+  return validationCode === MVCC_READ_CONFLICT || validationCode === PHANTOM_READ_CONFLICT;
+}
+
+/** The LedgerError for what a step threw. */
+export function ledgerError(step: Step, error: unknown, txId: string | null): LedgerError {
+  if (error instanceof LedgerError) {
+    return error;
+  }
+  const shape = gatewayError(error);
+  if (shape === null) {
+    const message = error instanceof Error ? error.message : String(error);
+    return new LedgerError(codeOf(step), `${step}: ${message}`, txId, { cause: error });
+  }
+  const refusal = [...shape.details.map((detail) => detail.message), shape.message]
+    .map((message) => REFUSAL.exec(message)?.[1])
+    .find((sentence) => sentence !== undefined);
+  if (refusal !== undefined) {
+    return new LedgerError('rejected', refusal, txId, { cause: error });
+  }
+  const peers = shape.details.map((detail) => `${detail.mspId}: ${detail.message}`).join('; ');
+  const message = `${step}: ${shape.message}${peers === '' ? '' : ` (${peers})`}`;
+  const code = isUnavailable(error) ? unavailableCode(step) : codeOf(step);
+  return new LedgerError(code, message, txId, { cause: error });
+}
+
+/** After endorsement an unanswered call leaves the outcome open. */
+function unavailableCode(step: Step): LedgerErrorCode {
+  return step === 'evaluate' || step === 'endorse' ? 'unavailable' : 'timeout';
+}
+
+function codeOf(step: Step): LedgerErrorCode {
+  return step === 'evaluate' ? 'endorse' : step;
+}
+
+/** By shape, not by class: the client library is loaded only when it is needed. */
+function gatewayError(error: unknown): GatewayErrorShape | null {
+  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'number') {
+    return null;
+  }
+  const details =
+    'details' in error && Array.isArray(error.details)
+      ? error.details.map((detail: { mspId?: unknown; message?: unknown }) => ({
+          mspId: String(detail.mspId ?? ''),
+          message: String(detail.message ?? ''),
+        }))
+      : [];
+  return { code: error.code, message: error.message, details };
+}

@@ -1,0 +1,141 @@
+/**
+ * Chaincode events without a gap and without a repetition: from the checkpoint, over lost
+ * connections and changing peers, until aborted. An event counts as dealt with when the next one
+ * is asked for.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
+import type { LedgerEventName, LedgerEvents } from '@blocktorrent/protocol/ledger-api.ts';
+import type { ChaincodeEvent, CloseableAsyncIterable } from '@hyperledger/fabric-gateway';
+import { CheckpointFile } from './checkpoint-file.ts';
+import type { EventsOptions, LedgerEvent } from './ledger.ts';
+
+const RECONNECT_MS = 100;
+const RECONNECT_MS_MAX = 5_000;
+
+/** Opens a stream of raw events after a checkpoint, at one peer after another; null = none is up. */
+export type OpenEvents = (
+  checkpoint: CheckpointFile,
+  startBlock: bigint | undefined,
+) => Promise<CloseableAsyncIterable<ChaincodeEvent> | null>;
+
+/** Where an event that cannot be read is reported. */
+export interface EventLog {
+  warn(message: string, fields?: Record<string, unknown>): void;
+}
+
+const NAMES: ReadonlySet<string> = new Set<LedgerEventName>([
+  'consortium-changed',
+  'proposed',
+  'proposal-voted',
+  'recorded',
+  'voided',
+  'receipts',
+  'replaced',
+  'anchored',
+  'confirmed',
+  'audit-requested',
+  'inspection-drawn',
+  'audit-voted',
+  'audit-released',
+  'audit-closed',
+]);
+
+/**
+ * Yields events until the signal aborts; never throws because a peer went away. Before the first
+ * event of a follower that began with "now" there is no position to resume from: what happens
+ * while it is disconnected then is missed. Who must not miss anything begins with `fromStart`.
+ */
+export async function* followEvents(
+  open: OpenEvents,
+  { signal, checkpointFile, fromStart }: EventsOptions,
+  log: EventLog,
+): AsyncGenerator<LedgerEvent> {
+  const checkpoint = await CheckpointFile.open(checkpointFile ?? null);
+  const startBlock = fromStart === true ? 0n : undefined;
+  let pauseMs = RECONNECT_MS;
+  while (!signal.aborted) {
+    let stream: CloseableAsyncIterable<ChaincodeEvent> | null = null;
+    const close = () => stream?.close();
+    signal.addEventListener('abort', close);
+    try {
+      stream = await open(checkpoint, startBlock);
+      for await (const raw of untilBroken(stream, signal, log)) {
+        pauseMs = RECONNECT_MS;
+        const event = decode(raw, log);
+        if (event !== null) {
+          yield event;
+        }
+        await checkpoint.advance(raw.blockNumber, raw.transactionId);
+      }
+    } finally {
+      signal.removeEventListener('abort', close);
+      stream?.close();
+    }
+    await pauseUnless(signal, pauseMs);
+    pauseMs = Math.min(pauseMs * 2, RECONNECT_MS_MAX);
+  }
+}
+
+/** The stream's events; its end, whatever the reason, ends the iteration. */
+async function* untilBroken(
+  stream: AsyncIterable<ChaincodeEvent> | null,
+  signal: AbortSignal,
+  log: EventLog,
+): AsyncGenerator<ChaincodeEvent> {
+  if (stream === null) {
+    return;
+  }
+  const iterator = stream[Symbol.asyncIterator]();
+  while (!signal.aborted) {
+    let next: IteratorResult<ChaincodeEvent>;
+    try {
+      next = await iterator.next();
+    } catch (error) {
+      if (!signal.aborted) {
+        log.warn('event stream broke, reconnecting', { reason: String(error) });
+      }
+      return;
+    }
+    if (next.done === true) {
+      return;
+    }
+    yield next.value;
+  }
+}
+
+function decode(raw: ChaincodeEvent, log: EventLog): LedgerEvent | null {
+  if (!isName(raw.eventName)) {
+    log.warn('unknown ledger event passed over', { name: raw.eventName, txId: raw.transactionId });
+    return null;
+  }
+  try {
+    return eventOf(raw.eventName, JSON.parse(Buffer.from(raw.payload).toString()), raw);
+  } catch (error) {
+    const fields = { name: raw.eventName, txId: raw.transactionId, reason: String(error) };
+    log.warn('unreadable ledger event passed over', fields);
+    return null;
+  }
+}
+
+/** Name and payload belong together: the contracts emit them so. */
+function eventOf<N extends LedgerEventName>(
+  name: N,
+  payload: LedgerEvents[N],
+  { transactionId: txId, blockNumber }: ChaincodeEvent,
+): Extract<LedgerEvent, { name: N }> {
+  return { name, payload, txId, blockNumber } as Extract<LedgerEvent, { name: N }>;
+}
+
+function isName(name: string): name is LedgerEventName {
+  return NAMES.has(name);
+}
+
+async function pauseUnless(signal: AbortSignal, ms: number): Promise<void> {
+  try {
+    await pause(ms, undefined, { signal });
+  } catch (error) {
+    if (!signal.aborted) {
+      throw error;
+    }
+  }
+}

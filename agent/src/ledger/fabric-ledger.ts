@@ -1,0 +1,278 @@
+/**
+ * `Ledger` over Hyperledger Fabric's gateway client, unmodified. Several gateway peers, the next
+ * one when one does not answer; new transactions after read conflicts; one transaction is never
+ * ordered twice: an unknown outcome is asked for by transaction id.
+ * Transactions of `keys` carry secrets: they are endorsed by our own organisation and go through
+ * its own peers only; without one they fail as 'unavailable', and the caller queues. They are never
+ * run a second time by themselves: a key must not be split twice unless the caller says so.
+ */
+import { randomInt } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
+import {
+  type Argument,
+  CHAINCODE,
+  type MspId,
+  type Result,
+  type TransactionName,
+} from '@blocktorrent/protocol/ledger-api.ts';
+import type { Gateway, ProposalOptions, Status, Transaction } from '@hyperledger/fabric-gateway';
+import {
+  CONFLICT_PAUSE_MS,
+  CONFLICT_RETRIES_MAX,
+  deployedName,
+  type FabricLedgerConfig,
+  type FabricTimeouts,
+  TIMEOUTS,
+} from './fabric-config.ts';
+import { FabricConnection } from './fabric-connection.ts';
+import { isConflict, isMismatch, isUnavailable, ledgerError, type Step } from './fabric-errors.ts';
+import { type EventLog, followEvents } from './fabric-events.ts';
+import {
+  type EventsOptions,
+  type Ledger,
+  LedgerError,
+  type LedgerEvent,
+  type SubmitOptions,
+} from './ledger.ts';
+
+/** Pause before the commit status is asked for again. */
+const STATUS_PAUSE_MS = 200;
+const NO_LOG: EventLog = { warn: () => undefined };
+
+/** Where a transaction lives. */
+interface Target {
+  readonly chaincode: string;
+  readonly contractFunction: string;
+  /** Only our own organisation may see it. */
+  readonly ownOnly: boolean;
+}
+
+/** What became of one attempt: committed, or beaten by another transaction. */
+type Attempt =
+  | { readonly result: Uint8Array; readonly txId: string }
+  | { readonly conflict: LedgerError };
+
+export class FabricLedger implements Ledger {
+  readonly mspId: MspId;
+  readonly #config: FabricLedgerConfig;
+  readonly #timeouts: FabricTimeouts;
+  readonly #connections: readonly FabricConnection[];
+  readonly #log: EventLog;
+  readonly #closing = new AbortController();
+
+  constructor(config: FabricLedgerConfig, log: EventLog = NO_LOG) {
+    const own = config.peers.filter((peer) => peer.mspId === config.mspId);
+    const others = config.peers.filter((peer) => peer.mspId !== config.mspId);
+    this.mspId = config.mspId;
+    this.#config = config;
+    this.#timeouts = { ...TIMEOUTS, ...config.timeouts };
+    this.#connections = [...own, ...others].map((peer) => new FabricConnection(peer, config));
+    this.#log = log;
+  }
+
+  async evaluate<T extends TransactionName>(name: T, argument: Argument<T>): Promise<Result<T>> {
+    const target = this.#target(name);
+    const bytes = await this.#onAnyPeer('evaluate', target, null, async (gateway) => {
+      const contract = gateway.getNetwork(this.#config.channel).getContract(target.chaincode);
+      const proposal = contract.newProposal(target.contractFunction, {
+        arguments: [JSON.stringify(argument)],
+        ...(target.ownOnly ? { endorsingOrganizations: [this.mspId] } : {}),
+      });
+      return await proposal.evaluate(deadline(this.#timeouts.evaluateMs));
+    });
+    return decode(bytes);
+  }
+
+  async submit<T extends TransactionName>(
+    name: T,
+    argument: Argument<T>,
+    options: SubmitOptions = {},
+  ): Promise<{ result: Result<T>; txId: string }> {
+    const target = this.#target(name);
+    const proposalOptions: ProposalOptions = {
+      arguments: [JSON.stringify(argument)],
+      ...(options.transient === undefined ? {} : { transientData: { ...options.transient } }),
+      ...(target.ownOnly ? { endorsingOrganizations: [this.mspId] } : {}),
+    };
+    let pauseMs = CONFLICT_PAUSE_MS;
+    for (let retry = 0; ; retry += 1) {
+      const attempt = await this.#attempt(target, proposalOptions, options.onTransactionId);
+      if ('result' in attempt) {
+        return { result: decode(attempt.result), txId: attempt.txId };
+      }
+      if (target.ownOnly || retry >= CONFLICT_RETRIES_MAX) {
+        throw attempt.conflict;
+      }
+      // Jitter: two clients that met once should not meet again.
+      await pause(pauseMs + randomInt(pauseMs));
+      pauseMs *= 2;
+    }
+  }
+
+  async *events(options: EventsOptions): AsyncGenerator<LedgerEvent> {
+    const signal = AbortSignal.any([options.signal, this.#closing.signal]);
+    const { channel } = this.#config;
+    const chaincode = deployedName(this.#config, CHAINCODE.ledger);
+    const { connectMs } = this.#timeouts;
+    const connections = this.#connections;
+    let turn = 0;
+    yield* followEvents(
+      async (checkpoint, startBlock) => {
+        // Each new stream begins with the next peer: the last one has just failed or gone.
+        const order = connections.map((_, i) => connections[(turn + i) % connections.length]);
+        turn += 1;
+        for (const connection of order) {
+          const gateway = await connection?.gateway(connectMs, true).catch(() => null);
+          if (gateway != null) {
+            const start = startBlock === undefined ? {} : { startBlock };
+            const network = gateway.getNetwork(channel);
+            return await network.getChaincodeEvents(chaincode, { checkpoint, ...start });
+          }
+        }
+        return null;
+      },
+      { ...options, signal },
+      this.#log,
+    );
+  }
+
+  close(): void {
+    this.#closing.abort();
+    for (const connection of this.#connections) {
+      connection.close();
+    }
+  }
+
+  /** One transaction, from proposal to commit; a conflict is reported, not thrown. */
+  async #attempt(
+    target: Target,
+    options: ProposalOptions,
+    onTransactionId: SubmitOptions['onTransactionId'],
+  ): Promise<Attempt> {
+    let txId = '';
+    let transaction: Transaction;
+    try {
+      transaction = await this.#onAnyPeer('endorse', target, null, async (gateway) => {
+        const contract = gateway.getNetwork(this.#config.channel).getContract(target.chaincode);
+        const proposal = contract.newProposal(target.contractFunction, options);
+        txId = proposal.getTransactionId();
+        onTransactionId?.(txId);
+        return await proposal.endorse(deadline(this.#timeouts.endorseMs));
+      });
+    } catch (error) {
+      const failure = withTxId(ledgerError('endorse', error, txId), txId);
+      if (isMismatch(failure.cause)) {
+        return { conflict: failure };
+      }
+      throw failure;
+    }
+    const status = await this.#order(target, transaction, txId);
+    if (status.successful) {
+      return { result: transaction.getResult(), txId };
+    }
+    const code = Number(status.code);
+    if (isConflict(code)) {
+      const message = `commit: transaction ${txId} lost against another one (code ${code})`;
+      return { conflict: new LedgerError('conflict', message, txId) };
+    }
+    const message = `commit: transaction ${txId} is invalid (code ${code})`;
+    throw new LedgerError('commit', message, txId);
+  }
+
+  /**
+   * Hands the signed transaction to ordering and waits for its outcome. Where a peer does not
+   * answer, the next one gets the same signed bytes: the ledger takes a transaction id once.
+   */
+  async #order(target: Target, transaction: Transaction, txId: string): Promise<Status> {
+    const commit = await this.#onAnyPeer('submit', target, txId, async (gateway) => {
+      const same = gateway.newTransaction(transaction.getBytes());
+      const submitted = await same.submit(deadline(this.#timeouts.submitMs));
+      return submitted.getBytes();
+    });
+    const giveUpMs = Date.now() + this.#timeouts.commitMs;
+    for (;;) {
+      try {
+        return await this.#onAnyPeer('commit', target, txId, async (gateway) => {
+          const leftMs = Math.max(1, giveUpMs - Date.now());
+          return await gateway.newCommit(commit).getStatus(deadline(leftMs));
+        });
+      } catch (error) {
+        const failure = ledgerError('commit', error, txId);
+        if (failure.code !== 'timeout' || Date.now() >= giveUpMs || this.#closing.signal.aborted) {
+          throw failure;
+        }
+        await pause(STATUS_PAUSE_MS);
+      }
+    }
+  }
+
+  /** Runs a step on the first peer that answers; throws LedgerError. */
+  async #onAnyPeer<R>(
+    step: Step,
+    target: Target,
+    txId: string | null,
+    run: (gateway: Gateway) => Promise<R>,
+  ): Promise<R> {
+    const usable = this.#connections.filter(
+      ({ peer }) => !target.ownOnly || peer.mspId === this.mspId,
+    );
+    const mayRunTwice = !(target.ownOnly && step === 'endorse');
+    for (const connection of usable) {
+      try {
+        return await run(await connection.gateway(this.#timeouts.connectMs, true));
+      } catch (error) {
+        const again = isUnreachable(error) || (isUnavailable(error) && mayRunTwice);
+        if (!again || this.#closing.signal.aborted) {
+          throw unanswered(step, error, txId);
+        }
+      }
+    }
+    // None is up at this moment: wait for the first that comes back.
+    const waiting = usable.map((connection) => connection.gateway(this.#timeouts.connectMs, false));
+    try {
+      return await run(await Promise.any(waiting));
+    } catch (error) {
+      const cause: unknown = error instanceof AggregateError ? error.errors[0] : error;
+      const none = new LedgerError('unavailable', `no peer of ${this.mspId} is configured`);
+      throw unanswered(step, cause ?? none, txId);
+    }
+  }
+
+  #target(name: TransactionName): Target {
+    const [chaincode = '', contractFunction = ''] = name.split('/');
+    return {
+      chaincode: deployedName(this.#config, chaincode),
+      contractFunction,
+      ownOnly: chaincode === CHAINCODE.keys,
+    };
+  }
+}
+
+/** True if there was no connection: nothing has been sent. */
+function isUnreachable(error: unknown): boolean {
+  return error instanceof LedgerError && error.code === 'unavailable';
+}
+
+/** A peer that could not even be reached has ordered nothing, but an earlier one may have. */
+function unanswered(step: Step, error: unknown, txId: string | null): LedgerError {
+  const failure = ledgerError(step, error, txId);
+  return failure.code === 'unavailable' && txId !== null
+    ? new LedgerError('timeout', failure.message, txId, { cause: error })
+    : failure;
+}
+
+/** A step that ran on several peers knows its transaction only now. */
+function withTxId(failure: LedgerError, txId: string): LedgerError {
+  return failure.txId === null && txId !== ''
+    ? new LedgerError(failure.code, failure.message, txId, { cause: failure.cause })
+    : failure;
+}
+
+function deadline(ms: number): { deadline: number } {
+  return { deadline: Date.now() + ms };
+}
+
+/** A transaction's result is one JSON value; nothing at all stands for null. */
+function decode<T extends TransactionName>(bytes: Uint8Array): Result<T> {
+  return bytes.length === 0 ? JSON.parse('null') : JSON.parse(Buffer.from(bytes).toString());
+}

@@ -1,0 +1,409 @@
+/**
+ * One running agent: puts the parts together, starts them in order, ends them in order.
+ *
+ * Always holds: nothing is subscribed before what was left over from the last run is picked up, and
+ * on the way out the open batch is committed before anything else is let go.
+ */
+import { createHash } from 'node:crypto';
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { toHex } from '@blocktorrent/protocol/bytes.ts';
+import type { Peer, SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
+import { publicKeyOf } from '@blocktorrent/protocol/signing.ts';
+import {
+  type Net,
+  openLedger,
+  openNet,
+  openStoreDatabase,
+  openView,
+  overlaySeed,
+} from './assemble.ts';
+import { applyLive } from './config/live.ts';
+import type { Config } from './config/schema.ts';
+import { Duties } from './consortium/duties.ts';
+import { DUTY_LIST_MIGRATION, DutyList } from './consortium/duty-list.ts';
+import { type AgentStatus, type ControlsOptions, controlRoutes } from './controls.ts';
+import { runEventLoop } from './event-loop.ts';
+import { type Gateway, makeGateway } from './gateway.ts';
+import type { House } from './house.ts';
+import { countFile, countStore, gaugeHouse, measuredLedger } from './measure.ts';
+import { pipeline } from './pipeline.ts';
+import { keepRegistered } from './registration.ts';
+import { systemClock } from './runtime/clock.ts';
+import { startControl } from './runtime/control.ts';
+import { folderBytes } from './runtime/disk-space.ts';
+import { FILE_QUEUE_MIGRATIONS, FileQueue, type QueuedFile } from './runtime/file-queue.ts';
+import { type Health, startHttp } from './runtime/http.ts';
+import { Lifecycle } from './runtime/lifecycle.ts';
+import type { LeveledLog, Log } from './runtime/log.ts';
+import { createMetrics } from './runtime/metrics.ts';
+import { migrate } from './runtime/migrate.ts';
+import { createNotify, type Notify, watchdogIntervalMs } from './runtime/notify.ts';
+import { systemRandom } from './runtime/random.ts';
+import { openDatabase } from './runtime/sqlite.ts';
+import { StageRunner } from './runtime/stage-runner.ts';
+import { Watchdog } from './runtime/watchdog.ts';
+import { statusLine } from './status-line.ts';
+import { FileChunkStore } from './store/file-chunk-store.ts';
+import { StoreNode } from './store/store-node.ts';
+
+/** Of the budget of the disk, what sealed files may take before sealing waits. */
+const SPOOL_SHARE_MAX = 0.5;
+/** A holder that has not confirmed its shard for this long is dealt it again. */
+const REISSUE_AFTER_MS = 15_000;
+/** The status line is looked at this often. */
+const STATUS_LINE_MS = 5_000;
+/** Longest that sealing one file may take before the agent counts as stuck. */
+const SEAL_MS_MAX = 3_600_000;
+/** So many times the patience with one ledger request may one call of a stage take. */
+const TRANSACTIONS_IN_HAND_MAX = 20;
+
+/** How often the gauges are set. */
+const GAUGES_MS = 5_000;
+
+/** Where a changed configuration comes from. */
+export interface Reloads {
+  /** Calls back at each SIGHUP. */
+  set(listener: () => void): void;
+  /** Reads and checks the configuration again. @throws ConfigError with every problem */
+  read(): Config;
+}
+
+/**
+ * Runs an agent until the signal is aborted. What `reloads` brings is applied to `config` in place.
+ * @throws what kept it from starting
+ */
+export async function runAgent(
+  config: Config,
+  log: LeveledLog,
+  signal: AbortSignal,
+  reloads?: Reloads,
+): Promise<void> {
+  const notify = await createNotify(process.env, log);
+  const lifecycle = new Lifecycle({ log, notify, signal });
+  for (const folder of ['', 'spool', 'chunks', 'batches']) {
+    mkdirSync(join(config.dataDir, folder), { recursive: true, mode: 0o700 });
+  }
+  const state = openDatabase(join(config.dataDir, 'state.sqlite'));
+  await lifecycle.start({ name: 'state', stop: () => void state.close() });
+  migrate(state, [...FILE_QUEUE_MIGRATIONS, DUTY_LIST_MIGRATION]);
+  const queue = new FileQueue(state, systemClock.nowMs);
+  const watchdog = makeWatchdog(config, queue, notify, log);
+  await lifecycle.start({ ...bound(watchdog), name: 'watchdog' });
+  const metrics = createMetrics({ processMetrics: true });
+  const ledger = measuredLedger(openLedger(config, log), metrics);
+  await lifecycle.start({ name: 'ledger', stop: () => ledger.close() });
+  const view = openView(config, ledger, true);
+  const net = openNet(config, view, log, { listen: true });
+  await lifecycle.start({ name: 'net', start: () => net.start(), stop: () => net.stop() });
+  const house = makeHouse({ config, log, metrics, queue, ledger, view, net });
+  const store = makeStore(house);
+  if (store !== null) await lifecycle.start({ ...bound(store), name: 'store' });
+
+  const runners = makeRunners(house, watchdog, lifecycle.signal, (file) => advanced(file));
+  const wake = () => {
+    for (const runner of runners) runner.wake();
+  };
+  const work = new Work(lifecycle);
+  await lifecycle.start({ name: 'pipeline', stop: () => work.ended() });
+  for (const runner of runners) work.add(runner.run());
+  work.add(keepRegistered({ ...house, peer: ownPeer(config, net), signal: lifecycle.signal }));
+  const duties = store === null ? null : makeDuties(house, new DutyList(state));
+  work.add(
+    runEventLoop({
+      ledger,
+      view,
+      duties,
+      checkpointFile: join(config.dataDir, 'ledger-checkpoint.json'),
+      log: log.child({ component: 'events' }),
+      signal: lifecycle.signal,
+      wake,
+      get gatherMs() {
+        return config.consortium.confirmMaxDelayMs;
+      },
+    }),
+  );
+  const gateway = makeGateway(house, wake);
+  const advanced = (file: QueuedFile) => {
+    countFile(file, metrics);
+    if (file.stage === 'available') gateway?.batchAvailable();
+    if (file.stage === 'void') {
+      rmSync(house.ciphertextPathOf(file.id), { force: true });
+      gateway?.queueAgain();
+    }
+    wake();
+  };
+  if (gateway !== null) await lifecycle.start({ ...bound(gateway), name: 'gateway' });
+  const line = await startReports(lifecycle, { house, gateway, store, watchdog, wake });
+  lifecycle.ready(line());
+  reloads?.set(() => void lifecycle.reload(() => reload(config, reloads, log)));
+  await lifecycle.untilStopped();
+  await lifecycle.stop('signal');
+}
+
+/** One runner a stage; the watchdog sees what each has in hand. */
+function makeRunners(
+  house: House,
+  watchdog: Watchdog,
+  signal: AbortSignal,
+  onAdvance: (file: QueuedFile) => void,
+): StageRunner[] {
+  const { queue, log } = house;
+  return pipeline(house).map(
+    (step) =>
+      new StageRunner(watchdog.watch(step), {
+        queue,
+        log: log.child({ component: step.name }),
+        signal,
+        onAdvance,
+        random: Math.random,
+      }),
+  );
+}
+
+/** What tells others how the agent is: gauges, control socket, HTTP, the status line it returns. */
+async function startReports(
+  lifecycle: Lifecycle,
+  parts: {
+    readonly house: House;
+    readonly gateway: Gateway | null;
+    readonly store: StoreNode | null;
+    readonly watchdog: Watchdog;
+    readonly wake: () => void;
+  },
+): Promise<() => string> {
+  const { house, gateway, store, watchdog, wake } = parts;
+  const status = () => statusOf(house, gateway, store);
+  const line = () =>
+    statusLine({
+      ...status(),
+      brokers: gateway?.counts().brokers ?? [],
+      stuck: watchdog.health().reasons,
+    });
+  const gauges = setInterval(() => gaugeHouse(house, store?.status() ?? null), GAUGES_MS);
+  await lifecycle.start({ name: 'gauges', stop: () => clearInterval(gauges) });
+  await startDoors(lifecycle, house, {
+    wake,
+    status,
+    closeBatch: async () => gateway?.closeBatch(),
+    gateway,
+    healthz: () => watchdog.health(),
+  });
+  const lines = setInterval(() => lifecycle.status(line()), STATUS_LINE_MS);
+  await lifecycle.start({ name: 'status line', stop: () => clearInterval(lines) });
+  return line;
+}
+
+/** Applies what can be applied live, and says what waits for a restart; a bad file changes nothing. */
+function reload(config: Config, reloads: Reloads, log: LeveledLog): void {
+  try {
+    const { applied, needRestart } = applyLive(config, reloads.read());
+    log.setLevel(config.log.level);
+    log.info('configuration read again', { applied, needRestart });
+    if (needRestart.length > 0) log.warn('these changes wait for a restart', { needRestart });
+  } catch (error) {
+    log.error('the new configuration is wrong; the one in force stays', { error });
+  }
+}
+
+/** Local work has a limit, a transaction many times its patience; distributing waits for owners. */
+function makeWatchdog(config: Config, queue: FileQueue, notify: Notify, log: Log): Watchdog {
+  const ledgerMsMax = TRANSACTIONS_IN_HAND_MAX * config.ledger.requestTimeoutMs;
+  return new Watchdog({
+    notify,
+    intervalMs: watchdogIntervalMs(process.env, process.pid),
+    queue,
+    monotonicMs: systemClock.monotonicMs,
+    workMsMax: (stage) =>
+      stage === 'distribute' ? null : stage === 'seal' ? SEAL_MS_MAX : ledgerMsMax,
+    log: log.child({ component: 'watchdog' }),
+  });
+}
+
+/** The control socket and, where configured, the HTTP listener. */
+async function startDoors(
+  lifecycle: Lifecycle,
+  house: House,
+  { healthz, ...controls }: Omit<ControlsOptions, 'house'> & { healthz: () => Health },
+): Promise<void> {
+  const { config, log, metrics } = house;
+  const control = await startControl({
+    dataDir: config.dataDir,
+    log: log.child({ component: 'control' }),
+    routes: controlRoutes({ house, ...controls }),
+  });
+  await lifecycle.start({ name: 'control', stop: () => control.stop() });
+  if (config.metrics === undefined) return;
+  const http = await startHttp({
+    listen: config.metrics.listen,
+    metrics,
+    log: log.child({ component: 'http' }),
+    healthz,
+    readyz: () => ({
+      ok: house.view.known,
+      reasons: house.view.known ? [] : ['the ledger has never been reached'],
+    }),
+  });
+  await lifecycle.start({ name: 'http', stop: () => http.stop() });
+}
+
+/** Long work that ends with the signal; work that fails by itself is a bug, and ends the agent. */
+class Work {
+  readonly #all: Promise<void>[] = [];
+  readonly #lifecycle: Lifecycle;
+
+  constructor(lifecycle: Lifecycle) {
+    this.#lifecycle = lifecycle;
+  }
+
+  add(work: Promise<void>): void {
+    const guarded = work.catch((error: unknown) => {
+      if (this.#lifecycle.signal.aborted) return;
+      // Out of every promise: the process ends with the stack, and the service manager restarts it.
+      setImmediate(() => {
+        throw error;
+      });
+    });
+    this.#all.push(guarded);
+  }
+
+  async ended(): Promise<void> {
+    await Promise.all(this.#all);
+  }
+}
+
+function bound(part: { start(): Promise<void> | void; stop(): Promise<void> | void }) {
+  return { start: () => part.start(), stop: () => part.stop() };
+}
+
+/** Counts of an agent without the role `ingest`. */
+const NO_GATEWAY = {
+  readings: 0,
+  deadLetters: 0,
+  openReadings: 0,
+  brokers: [],
+  disk: null,
+  anchor: null,
+};
+
+function statusOf(house: House, gateway: Gateway | null, store: StoreNode | null): AgentStatus {
+  const { config, view, queue } = house;
+  const problems = queue.list(200).flatMap(({ id, stage, error }) => {
+    return error === null ? [] : [{ id, stage, error }];
+  });
+  return {
+    mspId: config.organisation.mspId,
+    name: config.name,
+    roles: config.roles,
+    epoch: view.known ? (view.current().epochs[0]?.epoch ?? null) : null,
+    peers: view.peers().length,
+    ...(gateway?.counts() ?? NO_GATEWAY),
+    files: queue.counts(),
+    uplink: queue.uplink(),
+    store: store?.status() ?? null,
+    problems,
+  };
+}
+
+function ownPeer(config: Config, net: Net): Peer {
+  const address = config.overlay.dht.advertise ?? net.addressBook.address;
+  const host = address?.host.includes(':') ? `[${address.host}]` : address?.host;
+  return {
+    mspId: config.organisation.mspId,
+    name: config.name,
+    roles: config.roles.filter((role) => role !== 'audit'),
+    overlayKey: toHex(publicKeyOf(overlaySeed(config))),
+    dhtAddress: address === null ? '' : `${host}:${address.port}`,
+  };
+}
+
+interface Parts extends Pick<House, 'config' | 'log' | 'metrics' | 'queue' | 'ledger' | 'view'> {
+  readonly net: Net;
+}
+
+function makeHouse({ net, ...parts }: Parts): House {
+  const { config, queue, ledger, view, log } = parts;
+  const source = config.organisation.mspId;
+  const ciphertextPathOf = (id: number) => join(config.dataDir, 'spool', `${id}.age`);
+  return {
+    ...parts,
+    random: systemRandom,
+    overlay: net.overlay,
+    addressBook: net.addressBook,
+    progress: new Map(),
+    ciphertextPathOf,
+    spoolIsFull: () =>
+      folderBytes(join(config.dataDir, 'spool')) > config.batch.disk.maxBytes * SPOOL_SHARE_MAX,
+    lateReceipt: (id, receipt) => appendLater(parts, id, receipt),
+    record: {
+      ledger,
+      queue,
+      source,
+      gateway: config.name,
+      channel: config.ledger.channel,
+      overlaySeed: overlaySeed(config),
+      epoch: () => view.epoch(),
+      policy: () => view.policy(),
+      requireEpoch: (epoch) => view.requireEpoch(epoch),
+      takesEpoch: (epoch) => view.takesEpoch(epoch),
+      chainOnLedger: () =>
+        ledger.evaluate('ledger/records:GetChain', { source, gateway: config.name }),
+      random: systemRandom,
+      sha256: (bytes) => createHash('sha256').update(bytes).digest(),
+      nowMs: systemClock.nowMs,
+      log: log.child({ component: 'record' }),
+      ciphertextPathOf,
+      reissueAfterMs: REISSUE_AFTER_MS,
+    },
+  };
+}
+
+/** Appends a late owner's receipt to the record, once there is one; a failure is only logged. */
+function appendLater({ queue, ledger, log }: Omit<Parts, 'net'>, id: number, late: SignedReceipt) {
+  const { fileId, stage } = queue.get(id);
+  if (fileId === null || (stage !== 'recorded' && stage !== 'available')) return;
+  ledger
+    .submit('ledger/records:AppendReceipts', { fileId, receipts: [late] })
+    .then(() => log.info('a late receipt was appended to the record', { fileId, from: late.mspId }))
+    .catch((error: unknown) =>
+      log.warn('a late receipt could not be appended to the record', { fileId, error }),
+    );
+}
+
+function makeStore(house: House): StoreNode | null {
+  const { config, log, view } = house;
+  if (!config.roles.includes('store')) return null;
+  return new StoreNode({
+    overlay: house.overlay,
+    addressBook: house.addressBook,
+    membership: view,
+    chunks: new FileChunkStore(join(config.dataDir, 'chunks')),
+    database: openStoreDatabase(config),
+    overlaySeed: overlaySeed(config),
+    random: systemRandom,
+    nowMs: systemClock.nowMs,
+    log: log.child({ component: 'store' }),
+    timing: { lateMs: config.overlay.lateMs },
+    onEvent: (event) => countStore(event, house.metrics),
+  });
+}
+
+function makeDuties(house: House, list: DutyList): Duties {
+  const { config, ledger, log, metrics } = house;
+  return new Duties({
+    ledger,
+    list,
+    log: log.child({ component: 'consortium' }),
+    mspId: config.organisation.mspId,
+    get vote() {
+      return config.consortium.vote;
+    },
+    random: systemRandom,
+    nowMs: systemClock.nowMs,
+    onCount: (what, count) => {
+      if (what === 'confirmed') metrics.add('consortiumShardsConfirmed', count);
+      else if (what === 'voted') metrics.add('consortiumVotes', count, { vote: 'approve' });
+      else metrics.add('consortiumReleases', 1);
+    },
+  });
+}

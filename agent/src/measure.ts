@@ -1,0 +1,70 @@
+/**
+ * What is counted of the parts that do not count themselves: the ledger's transactions, the store's
+ * events, the state of the queue and the sockets. Names are those of `runtime/metric-table.ts`.
+ */
+import type { House } from './house.ts';
+import type { Ledger, LedgerEvent } from './ledger/ledger.ts';
+import type { QueuedFile } from './runtime/file-queue.ts';
+import type { Metrics } from './runtime/metrics.ts';
+import type { StoreEvent, StoreStatus } from './store/types.ts';
+
+/** The same ledger, with every transaction counted and timed. */
+export function measuredLedger(ledger: Ledger, metrics: Metrics): Ledger {
+  async function timed<R>(transaction: string, call: () => Promise<R>): Promise<R> {
+    const startedMs = performance.now();
+    let outcome = 'ok';
+    try {
+      return await call();
+    } catch (error) {
+      outcome = String((error as { code?: unknown }).code ?? 'failed');
+      throw error;
+    } finally {
+      metrics.add('ledgerTransactions', 1, { transaction, outcome });
+      metrics.observe('ledgerSeconds', (performance.now() - startedMs) / 1000, { transaction });
+    }
+  }
+  return {
+    mspId: ledger.mspId,
+    evaluate: (name, argument) => timed(name, () => ledger.evaluate(name, argument)),
+    submit: (name, argument, options) => timed(name, () => ledger.submit(name, argument, options)),
+    async *events(options): AsyncGenerator<LedgerEvent> {
+      for await (const event of ledger.events(options)) {
+        metrics.add('ledgerEvents', 1, { event: event.name });
+        metrics.set('ledgerBlock', Number(event.blockNumber));
+        yield event;
+      }
+    },
+    close: () => ledger.close(),
+  };
+}
+
+/** Counts what the store tells. */
+export function countStore(event: StoreEvent, metrics: Metrics): void {
+  if (event.type === 'stored') metrics.add('storeChunksAccepted', 1);
+  else if (event.type === 'receipt') metrics.add('storeReceipts', 1);
+  else if (event.type === 'refused') metrics.add('storeRefused', 1, { msp: event.mspId });
+}
+
+/** Counts a file that has moved to its next stage. */
+export function countFile(file: QueuedFile, metrics: Metrics): void {
+  const { kind, stage, receipts } = file;
+  if (stage === 'recorded') metrics.add('recordFiles', 1, { kind });
+  if (stage === 'void') metrics.add('recordVoided', 1);
+  if (stage !== 'distributed') return;
+  metrics.add('distributeUplinkBytes', file.uplinkBytes);
+  for (const { mspId } of receipts) metrics.add('distributeReceipts', 1, { msp: mspId });
+}
+
+/** Sets the gauges to how things stand now. */
+export function gaugeHouse({ queue, metrics, overlay }: House, store: StoreStatus | null): void {
+  for (const [step, count] of Object.entries(queue.counts())) {
+    if (step !== 'available' && step !== 'void') metrics.set('pipelineFiles', count, { step });
+  }
+  const { sentBytes, receivedBytes } = overlay.accounts.total();
+  metrics.set('overlaySentBytes', sentBytes);
+  metrics.set('overlayReceivedBytes', receivedBytes);
+  if (store === null) return;
+  metrics.set('storeFiles', store.files);
+  metrics.set('storeChunks', store.chunks);
+  metrics.set('storeBytes', store.bytes);
+}

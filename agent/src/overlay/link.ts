@@ -1,0 +1,323 @@
+/**
+ * One link: a TLS socket, the guard, the wire, and both directions of block traffic.
+ *
+ * Enters: an authenticated socket. Leaves: a `Link` for stages, once both sides have shaken hands
+ * (BEP 3, 6, 10). Always holds: whatever the other side sends, the worst that happens is that this
+ * link closes with a reason.
+ */
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import type { Hex, MspId, SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
+import {
+  decodeManifestMessage,
+  decodeReceiptMessage,
+  EXTENSION,
+  encodeManifestMessage,
+  encodeReceiptMessage,
+  type ManifestMessage,
+} from '@blocktorrent/protocol/overlay-messages.ts';
+import { BlockClient } from './block-client.ts';
+import { BlockServer } from './block-server.ts';
+import { MessageGuard } from './guard.ts';
+import type { LinkLimits } from './link-limits.ts';
+import { type Link, LinkError, type LinkErrorCode, type LinkHandler } from './types.ts';
+import { GuardedWire } from './wire.ts';
+
+/** Messages of ours that one link may carry; a torrent needs a handful. */
+const EXTENSION_MESSAGES_MAX = 4096;
+/** How long a closing socket may take to flush. */
+const FLUSH_MS = 2_000;
+
+export interface LinkOptions {
+  readonly tls: TLSSocket;
+  /** The TCP socket under it. */
+  readonly raw: Socket;
+  readonly mspId: MspId;
+  readonly peerId: Uint8Array;
+  readonly limits: LinkLimits;
+  /** Null: the other side dialled and says which torrent it wants. */
+  readonly infoHash: Hex | null;
+  /** Called once, when both handshakes are done; null refuses the link. */
+  readonly accept: (link: Link) => LinkHandler | null;
+  readonly onInfoHash: (infoHash: Hex) => void;
+  readonly onOpen: (link: WireLink) => void;
+  readonly onClosed: (link: WireLink, error: LinkError) => void;
+  readonly pace?: (bytes: number) => Promise<void>;
+}
+
+export class WireLink implements Link {
+  readonly mspId: MspId;
+  readonly incoming: boolean;
+  readonly #options: LinkOptions;
+  readonly #tls: TLSSocket;
+  readonly #wire: GuardedWire;
+  readonly #client: BlockClient;
+  readonly #server: BlockServer;
+  readonly #handshakeTimer: NodeJS.Timeout;
+  #infoHash: Hex;
+  #handler: LinkHandler | null = null;
+  #opened = false;
+  #closed: LinkError | null = null;
+  #extensionMessages = 0;
+  #corked = false;
+  #flushing = false;
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+    this.#tls = options.tls;
+    this.mspId = options.mspId;
+    this.incoming = options.infoHash === null;
+    this.#infoHash = options.infoHash ?? '';
+    const { limits } = options;
+    this.#wire = new GuardedWire(this.incoming ? 'tcpIncoming' : 'tcpOutgoing');
+    this.#client = new BlockClient(this.#wire, limits, () =>
+      this.#end('stalled', `no block came for ${limits.stallMs} ms`),
+    );
+    this.#server = new BlockServer({
+      limits,
+      read: (index, offset, length) => this.#read(index, offset, length),
+      writable: () => this.#writable(),
+      ...(options.pace === undefined ? {} : { pace: options.pace }),
+    });
+    this.#handshakeTimer = setTimeout(
+      () => this.#end('handshake', `no handshake within ${limits.handshakeMs} ms`),
+      limits.handshakeMs,
+    );
+    this.#attachWire();
+    this.#attachSocket();
+    if (options.infoHash !== null) this.#sendHandshake();
+  }
+
+  get infoHash(): Hex {
+    return this.#infoHash;
+  }
+
+  get closed(): boolean {
+    return this.#closed !== null;
+  }
+
+  get queuedBytes(): number {
+    return this.#client.queuedBytes;
+  }
+
+  has(index: number): boolean {
+    return this.#wire.peerPieces.get(index);
+  }
+
+  fetchChunk(
+    index: number,
+    bytes: number,
+    signal?: AbortSignal,
+    into?: Buffer,
+  ): Promise<Uint8Array> {
+    return this.#client.fetch(index, bytes, signal, into);
+  }
+
+  announceAll(have: Uint8Array, chunkCount: number): void {
+    if (this.closed) return;
+    const none = have.every((byte) => byte === 0);
+    if (none && this.#wire.hasFast) this.#wire.haveNone();
+    else if (this.#wire.hasFast && isFull(have, chunkCount)) this.#wire.haveAll();
+    else this.#wire.bitfield(have);
+  }
+
+  announceOne(index: number): void {
+    if (!this.closed) this.#wire.have(index);
+  }
+
+  sendManifestMessage(message: ManifestMessage): void {
+    this.#sendExtension(EXTENSION.manifest, encodeManifestMessage(message));
+  }
+
+  sendReceipt(receipt: SignedReceipt): void {
+    this.#sendExtension(EXTENSION.receipt, encodeReceiptMessage(receipt));
+  }
+
+  close(reason: string): void {
+    this.#end('closed', reason);
+  }
+
+  #sendExtension(name: string, payload: Uint8Array): void {
+    if (this.closed) return;
+    if (!this.#wire.peerExtendedMapping[name]) {
+      throw new LinkError('violation', `${this.mspId} does not speak ${name}`);
+    }
+    this.#wire.extended(name, payload);
+  }
+
+  #sendHandshake(): void {
+    this.#wire.handshake(this.#infoHash, this.#options.peerId, { fast: true });
+    this.#wire.setKeepAlive(true);
+  }
+
+  #attachWire(): void {
+    const wire = this.#wire;
+    wire.on('data', (bytes: Uint8Array) => this.#write(bytes));
+    wire.on('violation', (error: Error) => this.#end('violation', error.message));
+    wire.on('error', (error: Error) => this.#end('violation', error.message));
+    wire.on('close', () => this.#end('closed', 'the wire ended'));
+    wire.on('handshake', (infoHash: string, _peerId: string) => this.#onHandshake(infoHash));
+    wire.on('extended', (name: unknown, payload: Uint8Array) => this.#onExtended(name, payload));
+    wire.on('bitfield', () => this.#handler?.onHave?.(this));
+    wire.on('have-all', () => this.#handler?.onHave?.(this));
+    wire.on('have', () => this.#handler?.onHave?.(this));
+    wire.on('cancel', (index: number, offset: number, length: number) =>
+      this.#server.cancel(index, offset, length),
+    );
+    wire.on('request', (index: number, offset: number, length: number, respond) => {
+      if (wire.peerRequests.length > this.#options.limits.requestsMax) {
+        throw new RangeError(`more than ${this.#options.limits.requestsMax} unanswered requests`);
+      }
+      this.#server.add({ index, offset, length, respond });
+    });
+  }
+
+  #attachSocket(): void {
+    const socket = this.#tls;
+    const guard = new MessageGuard((messages) => {
+      if (!this.closed) this.#wire.accept(messages);
+    });
+    socket.on('data', (data: Buffer) => {
+      if (this.closed) return;
+      try {
+        guard.push(data);
+      } catch (error) {
+        this.#end('violation', error instanceof Error ? error.message : String(error));
+      }
+    });
+    socket.on('end', () => this.#end('closed', 'the other side ended the connection'));
+    socket.on('error', (error) => this.#end('closed', error.message));
+    socket.on('close', () => this.#end('closed', 'the connection is gone'));
+    socket.setTimeout(this.#options.limits.idleMs, () =>
+      this.#end('stalled', `nothing came for ${this.#options.limits.idleMs} ms`),
+    );
+    socket.setNoDelay(true);
+  }
+
+  #onHandshake(infoHash: string): void {
+    if (!this.#wire.peerExtensions.extended) {
+      this.#end('handshake', 'the other side does not speak BEP 10');
+    } else if (!this.incoming) {
+      if (infoHash !== this.#infoHash) this.#end('handshake', `answered for torrent ${infoHash}`);
+    } else if (this.#infoHash !== '') {
+      this.#end('violation', 'a second handshake');
+    } else {
+      this.#infoHash = infoHash;
+      this.#options.onInfoHash(infoHash);
+      this.#sendHandshake();
+    }
+  }
+
+  #onExtended(name: unknown, payload: Uint8Array): void {
+    if (this.closed) return;
+    if (name === 'handshake') {
+      this.#open();
+      return;
+    }
+    if (name !== EXTENSION.manifest && name !== EXTENSION.receipt) return;
+    this.#extensionMessages += 1;
+    if (this.#extensionMessages > EXTENSION_MESSAGES_MAX) {
+      throw new RangeError(`more than ${EXTENSION_MESSAGES_MAX} messages of ours on one link`);
+    }
+    if (name === EXTENSION.manifest) {
+      const message = decodeManifestMessage(payload);
+      this.#handler?.onManifestMessage?.(this, message);
+    } else {
+      const receipt = decodeReceiptMessage(payload);
+      this.#handler?.onReceipt?.(this, receipt);
+    }
+  }
+
+  #open(): void {
+    if (this.#opened || this.#infoHash === '') return;
+    this.#opened = true;
+    clearTimeout(this.#handshakeTimer);
+    this.#handler = this.#options.accept(this);
+    if (this.#handler === null) {
+      this.#end('closed', 'refused');
+      return;
+    }
+    this.#wire.unchoke();
+    this.#wire.interested();
+    this.#options.onOpen(this);
+  }
+
+  #read(index: number, offset: number, length: number): Promise<Uint8Array> {
+    const read = this.#handler?.read;
+    if (read === undefined) return Promise.reject(new LinkError('rejected', 'nothing to serve'));
+    return read(index, offset, length);
+  }
+
+  /** Header and block are written apart by the library: one write a tick leaves (corked). */
+  #write(bytes: Uint8Array): void {
+    if (this.closed && !this.#flushing) return;
+    if (!this.closed && this.#tls.writableLength > this.#options.limits.sendBytesMax) {
+      this.#end('stalled', `${this.#tls.writableLength} bytes wait for a slow reader`);
+      return;
+    }
+    if (!this.#corked) {
+      this.#corked = true;
+      this.#tls.cork();
+      setImmediate(() => {
+        this.#corked = false;
+        this.#tls.uncork();
+      });
+    }
+    this.#tls.write(bytes);
+  }
+
+  async #writable(): Promise<void> {
+    const socket = this.#tls;
+    while (this.#closed === null && socket.writableLength > this.#options.limits.sendHighBytes) {
+      await new Promise<void>((resolve) => {
+        const done = () => {
+          socket.off('drain', done);
+          socket.off('close', done);
+          resolve();
+        };
+        socket.on('drain', done);
+        socket.on('close', done);
+      });
+    }
+    if (this.#closed !== null) throw this.#closed;
+  }
+
+  #end(code: LinkErrorCode, reason: string): void {
+    if (this.#closed !== null) return;
+    const error = new LinkError(code, reason);
+    this.#closed = error;
+    clearTimeout(this.#handshakeTimer);
+    this.#server.stop();
+    this.#client.close(error);
+    this.#wire.setKeepAlive(false);
+    this.#tls.setTimeout(0);
+    if (code === 'closed') this.#flush();
+    else this.#drop();
+    this.#options.onClosed(this, error);
+    this.#handler?.onClose?.(this, reason);
+  }
+
+  /** Lets out what was said before the end; the wire hands its bytes over in microtasks. */
+  #flush(): void {
+    this.#flushing = true;
+    const timer = setTimeout(() => this.#drop(), FLUSH_MS);
+    this.#tls.once('close', () => clearTimeout(timer));
+    setImmediate(() => {
+      this.#flushing = false;
+      this.#wire.destroy();
+      this.#tls.end();
+    });
+  }
+
+  #drop(): void {
+    this.#wire.destroy();
+    this.#tls.destroy();
+  }
+}
+
+function isFull(have: Uint8Array, chunkCount: number): boolean {
+  for (let index = 0; index < chunkCount; index++) {
+    if (((have[index >> 3] ?? 0) & (0x80 >> (index & 7))) === 0) return false;
+  }
+  return true;
+}

@@ -1,0 +1,371 @@
+/**
+ * The overlay over mutual TLS 1.3: a listener, dialling, and every link that is open.
+ *
+ * Enters: our certificate, the organisations' roots from the ledger. Leaves: links to peers who are
+ * who their certificates say. Always holds: when the roots change, new connections are checked
+ * against the new ones, and links of organisations without a root are closed.
+ */
+import {
+  createServer as createNetServer,
+  connect as netConnect,
+  type Server,
+  type Socket,
+} from 'node:net';
+import {
+  createSecureContext,
+  createServer,
+  type SecureContext,
+  type SecureContextOptions,
+  type TLSSocket,
+  connect as tlsConnect,
+} from 'node:tls';
+import type { ChunkDigests } from '@blocktorrent/protocol/digest.ts';
+import type { Hex, MspId } from '@blocktorrent/protocol/ledger-api.ts';
+import type { Log } from '../runtime/log.ts';
+import { SocketAccounts } from './accounts.ts';
+import { dialMember } from './dial-member.ts';
+import { digestChunkAsync } from './digest-chunk.ts';
+import { WireLink } from './link.ts';
+import { LINK_LIMITS, type LinkLimits } from './link-limits.ts';
+import { RootTable } from './peer-identity.ts';
+import {
+  type Address,
+  type DialMemberOptions,
+  type DialOptions,
+  type Link,
+  LinkError,
+  type LinkHandler,
+  type Membership,
+  type Overlay,
+  type OverlayIdentity,
+} from './types.ts';
+
+export interface TlsOverlayOptions {
+  readonly identity: OverlayIdentity;
+  readonly membership: Membership;
+  /** Where to listen; null for a peer that only dials out. Port 0 takes a free one. */
+  readonly listen: Address | null;
+  readonly random: (bytes: number) => Uint8Array;
+  readonly log: Log;
+  readonly limits?: Partial<LinkLimits>;
+  /** Incoming connections at once, handshaken or not. */
+  readonly connectionsMax?: number;
+  /** Links of one organisation at once, both directions. */
+  readonly linksPerMemberMax?: number;
+  /** Uplink limit: resolves when `bytes` may be sent. */
+  readonly pace?: (bytes: number) => Promise<void>;
+}
+
+const CONNECTIONS_MAX = 2048;
+const LINKS_PER_MEMBER_MAX = 512;
+
+export class TlsOverlay implements Overlay {
+  readonly mspId: MspId;
+  readonly peer: string;
+  readonly accounts = new SocketAccounts();
+  readonly #options: TlsOverlayOptions;
+  readonly #limits: LinkLimits;
+  readonly #peerId: Uint8Array;
+  readonly #links = new Set<WireLink>();
+  readonly #raw = new Set<Socket>();
+  #identity: OverlayIdentity;
+  #roots: RootTable;
+  #context: SecureContext;
+  #server: Server | null = null;
+  #setServerContext: (context: SecureContextOptions) => void = () => undefined;
+  #acceptor: (link: Link) => LinkHandler | null = () => null;
+  #endMembership: () => void = () => undefined;
+  #stopped = false;
+
+  constructor(options: TlsOverlayOptions) {
+    this.#options = options;
+    this.#limits = { ...LINK_LIMITS, ...options.limits };
+    this.#identity = options.identity;
+    this.mspId = options.identity.mspId;
+    this.peer = options.identity.peer;
+    this.#peerId = Buffer.concat([Buffer.from('-BT0100-'), options.random(12)]);
+    this.#roots = new RootTable(options.membership.rootsOf());
+    this.#context = createSecureContext(this.#contextOptions());
+  }
+
+  get address(): Address | null {
+    const address = this.#server?.address();
+    if (address === null || address === undefined || typeof address === 'string') return null;
+    return { host: address.address, port: address.port };
+  }
+
+  /** Open links, for status and tests. */
+  get linkCount(): number {
+    return this.#links.size;
+  }
+
+  async start(): Promise<void> {
+    this.#endMembership = this.#options.membership.onChange(() => this.#reload());
+    this.#reload();
+    const { listen } = this.#options;
+    if (listen === null) return;
+    const server = this.#createServer();
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(listen.port, listen.host, () => {
+        server.off('error', reject);
+        resolve();
+      });
+    });
+    server.on('error', (error) => this.#options.log.error('overlay listener', { error }));
+    this.#server = server;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#endMembership();
+    const server = this.#server;
+    this.#server = null;
+    const closed =
+      server === null ? null : new Promise<void>((resolve) => server.close(() => resolve()));
+    for (const link of [...this.#links]) link.close('stopping');
+    const gone = [...this.#raw].map(
+      (raw) => new Promise<void>((resolve) => void raw.once('close', () => resolve())),
+    );
+    setImmediate(() => {
+      for (const raw of this.#raw) raw.destroySoon();
+    });
+    await Promise.all([closed, ...gone]);
+  }
+
+  onIncoming(acceptor: (link: Link) => LinkHandler | null): void {
+    this.#acceptor = acceptor;
+  }
+
+  setIdentity(identity: OverlayIdentity): void {
+    this.#identity = identity;
+    this.#reload();
+  }
+
+  digestChunk(bytes: Uint8Array): Promise<ChunkDigests> {
+    return digestChunkAsync(bytes);
+  }
+
+  async dial(options: DialOptions): Promise<Link> {
+    const { address, signal } = options;
+    if (this.#stopped) throw new LinkError('closed', 'the overlay has stopped');
+    if (signal?.aborted) throw new LinkError('aborted', 'dialling was aborted');
+    const raw = await this.#connect(address, signal);
+    this.accounts.attribute(raw, options.infoHash);
+    const tls = await this.#secure(raw, signal);
+    const mspId = this.#roots.organisationOf(tls.getPeerX509Certificate());
+    if (mspId !== options.mspId) {
+      tls.destroy();
+      throw new LinkError(
+        'wrong-peer',
+        `${address.host}:${address.port} is ${mspId ?? 'nobody we know'}, expected ${options.mspId}`,
+      );
+    }
+    return this.#openLink(tls, raw, mspId, options);
+  }
+
+  dialMember(options: DialMemberOptions): Promise<Link> {
+    return dialMember(options, this.#options.membership, (to) => this.dial(to));
+  }
+
+  #contextOptions(): SecureContextOptions {
+    return {
+      cert: this.#identity.tlsCertificate,
+      key: this.#identity.tlsKey,
+      ca: this.#roots.pems(),
+      minVersion: 'TLSv1.3',
+      maxVersion: 'TLSv1.3',
+    };
+  }
+
+  #reload(): void {
+    this.#roots = new RootTable(this.#options.membership.rootsOf());
+    for (const mspId of this.#roots.broken) {
+      this.#options.log.warn('an overlay root does not parse', { mspId });
+    }
+    this.#context = createSecureContext(this.#contextOptions());
+    this.#setServerContext(this.#contextOptions());
+    for (const link of [...this.#links]) {
+      if (!this.#roots.has(link.mspId)) link.close(`${link.mspId} has no root on the ledger`);
+    }
+  }
+
+  /** A TCP server hands its sockets to TLS, so that accounts see what TCP carried. */
+  #createServer(): Server {
+    const rawOf = new Map<string, Socket>();
+    const secure = createServer(
+      {
+        ...this.#contextOptions(),
+        requestCert: true,
+        rejectUnauthorized: true,
+        handshakeTimeout: this.#limits.handshakeMs,
+      },
+      (tls) => {
+        const raw = rawOf.get(endpoint(tls));
+        if (raw === undefined) tls.destroy();
+        else this.#welcome(tls, raw);
+      },
+    );
+    secure.on('tlsClientError', (error, tls) => {
+      this.#options.log.info('refused a connection', { reason: error.message });
+      tls.destroy();
+    });
+    this.#setServerContext = (context) => secure.setSecureContext(context);
+    const server = createNetServer((raw) => {
+      const key = endpoint(raw);
+      rawOf.set(key, raw);
+      raw.once('close', () => rawOf.delete(key));
+      this.#follow(raw);
+      secure.emit('connection', raw);
+    });
+    server.maxConnections = this.#options.connectionsMax ?? CONNECTIONS_MAX;
+    return server;
+  }
+
+  #follow(raw: Socket): void {
+    this.accounts.add(raw);
+    this.#raw.add(raw);
+    raw.on('error', (error) => this.#options.log.debug('socket', { reason: error.message }));
+    raw.once('close', () => this.#raw.delete(raw));
+  }
+
+  #welcome(tls: TLSSocket, raw: Socket): void {
+    const mspId = this.#roots.organisationOf(tls.getPeerX509Certificate());
+    const refusal =
+      mspId === null
+        ? 'its certificate is of no organisation on the ledger'
+        : this.#linksOf(mspId) >= (this.#options.linksPerMemberMax ?? LINKS_PER_MEMBER_MAX)
+          ? `${mspId} has too many links`
+          : null;
+    if (mspId === null || refusal !== null || this.#stopped) {
+      this.#options.log.info('refused a connection', { reason: refusal ?? 'stopping' });
+      tls.on('error', () => undefined);
+      tls.destroy();
+      return;
+    }
+    this.#addLink(tls, raw, mspId, null, (link) => this.#acceptor(link), {});
+  }
+
+  #linksOf(mspId: MspId): number {
+    let count = 0;
+    for (const link of this.#links) if (link.mspId === mspId) count += 1;
+    return count;
+  }
+
+  async #connect(address: Address, signal: AbortSignal | undefined): Promise<Socket> {
+    const raw = netConnect({ host: address.host, port: address.port });
+    this.#follow(raw);
+    await settle(raw, 'connect', this.#limits.handshakeMs, signal, 'unreachable');
+    return raw;
+  }
+
+  async #secure(raw: Socket, signal: AbortSignal | undefined): Promise<TLSSocket> {
+    const tls = tlsConnect({
+      socket: raw,
+      secureContext: this.#context,
+      rejectUnauthorized: true,
+      // Trucks move: a peer is its certificate's organisation, checked by `dial`, not its host name.
+      checkServerIdentity: () => undefined,
+    });
+    await settle(tls, 'secureConnect', this.#limits.handshakeMs, signal, 'untrusted');
+    return tls;
+  }
+
+  #openLink(tls: TLSSocket, raw: Socket, mspId: MspId, options: DialOptions): Promise<Link> {
+    return new Promise((resolve, reject) => {
+      const onAbort = () => link.close('aborted');
+      options.signal?.addEventListener('abort', onAbort, { once: true });
+      const finish = () => options.signal?.removeEventListener('abort', onAbort);
+      const link = this.#addLink(tls, raw, mspId, options.infoHash, () => options.handler, {
+        onOpen: (open) => {
+          finish();
+          resolve(open);
+        },
+        onClosed: (error) => {
+          finish();
+          reject(new LinkError(error.code === 'closed' ? 'handshake' : error.code, error.message));
+        },
+      });
+      if (options.signal?.aborted) onAbort();
+    });
+  }
+
+  #addLink(
+    tls: TLSSocket,
+    raw: Socket,
+    mspId: MspId,
+    infoHash: Hex | null,
+    accept: (link: Link) => LinkHandler | null,
+    on: { onOpen?: (link: Link) => void; onClosed?: (error: LinkError) => void },
+  ): WireLink {
+    const link = new WireLink({
+      tls,
+      raw,
+      mspId,
+      infoHash,
+      accept,
+      peerId: this.#peerId,
+      limits: this.#limits,
+      onInfoHash: (found) => this.accounts.attribute(raw, found),
+      onOpen: (open) => on.onOpen?.(open),
+      onClosed: (closed, error) => {
+        this.#links.delete(closed);
+        const level = error.code === 'violation' ? 'warn' : 'debug';
+        this.#options.log[level]('link closed', {
+          mspId,
+          infoHash: closed.infoHash,
+          code: error.code,
+          reason: error.message,
+        });
+        on.onClosed?.(error);
+      },
+      ...(this.#options.pace === undefined ? {} : { pace: this.#options.pace }),
+    });
+    this.#links.add(link);
+    return link;
+  }
+}
+
+function endpoint(socket: Socket): string {
+  return `${socket.remoteAddress} ${socket.remotePort} ${socket.localPort}`;
+}
+
+/** Waits for one event of a socket; an error, end, time-out or abort destroys it. */
+function settle(
+  socket: Socket,
+  event: 'connect' | 'secureConnect',
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+  code: 'unreachable' | 'untrusted',
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const finish = () => {
+      clearTimeout(timer);
+      socket.off(event, onDone);
+      socket.off('error', onError);
+      socket.off('close', onClose);
+      signal?.removeEventListener('abort', onAbort);
+    };
+    const fail = (error: LinkError) => {
+      finish();
+      socket.on('error', () => undefined);
+      socket.destroy();
+      reject(error);
+    };
+    const onDone = () => {
+      finish();
+      resolve();
+    };
+    const onError = (error: Error) => fail(new LinkError(code, error.message, { cause: error }));
+    const onClose = () => fail(new LinkError(code, 'the connection closed'));
+    const onAbort = () => fail(new LinkError('aborted', 'dialling was aborted'));
+    const timer = setTimeout(
+      () => fail(new LinkError('unreachable', `no answer within ${timeoutMs} ms`)),
+      timeoutMs,
+    );
+    socket.once(event, onDone);
+    socket.once('error', onError);
+    socket.once('close', onClose);
+    signal?.addEventListener('abort', onAbort, { once: true });
+  });
+}

@@ -1,0 +1,147 @@
+/**
+ * The table of contents: the way of a file from MQTT to the ledger, in reading order (P §3.2.3).
+ *
+ *   collect    ingest/  batch/   readings become a closed batch: a file, `queued`
+ *   seal       seal/             compressed, padded, encrypted, cut into chunks
+ *   name       record/name       a place in the gateway's chain, a signed manifest, fileId
+ *   distribute distribute/       every chunk at its owners, signed receipts back
+ *   deposit    record/deposit    the key split on chain, the public dealing back
+ *   record     record/record     the encrypted master table on the ledger
+ *   settle     record/settle     holders have confirmed: available; our copy is erased
+ *
+ * Each row below takes files at one stage of the queue and leaves them at the next, durably.
+ */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { distribute } from './distribute/distribute.ts';
+import {
+  DistributeError,
+  type DistributeOptions,
+  type DistributeResult,
+} from './distribute/types.ts';
+import type { House } from './house.ts';
+import { depositKey } from './record/deposit.ts';
+import { nameFile } from './record/name.ts';
+import { recordFiles } from './record/record.ts';
+import { type ReissueTimes, settleFile } from './record/settle.ts';
+import type { FilePatch, QueuedFile } from './runtime/file-queue.ts';
+import { GiveUp, type StageStep } from './runtime/stage-runner.ts';
+import { sealFile } from './seal/seal.ts';
+
+/** Deposits under way at once. */
+const DEPOSITS_AT_ONCE = 4;
+/** Files recorded by one transaction at most. */
+const RECORDS_AT_ONCE = 20;
+
+export function pipeline(house: House): StageStep[] {
+  const { config } = house;
+  const reissued: ReissueTimes = new Map();
+  return [
+    step('seal', 'queued', 'sealed', { inOrder: true }, async (file, signal) =>
+      house.spoolIsFull() ? 'wait' : seal(file, house, signal),
+    ),
+    step('name', 'sealed', 'named', { inOrder: true }, (file) => nameFile(file, house.record)),
+    step(
+      'distribute',
+      'named',
+      'distributed',
+      { concurrency: config.distribute.filesInFlight },
+      (file, signal) => spread(file, house, signal),
+    ),
+    step('deposit', 'distributed', 'deposited', { concurrency: DEPOSITS_AT_ONCE }, (file) =>
+      depositKey(file, house.record),
+    ),
+    {
+      name: 'record',
+      from: 'deposited',
+      to: 'recorded',
+      concurrency: 1,
+      inOrder: true,
+      runMax: RECORDS_AT_ONCE,
+      run: (files) => recordFiles(files, house.record),
+    },
+    step('settle', 'recorded', 'available', { concurrency: 8 }, (file) =>
+      settleFile(file, house.record, reissued),
+    ),
+  ];
+}
+
+function step(
+  name: string,
+  from: StageStep['from'],
+  to: StageStep['to'],
+  { concurrency = 1, inOrder = false }: { concurrency?: number; inOrder?: boolean },
+  work: (file: QueuedFile, signal: AbortSignal) => Promise<FilePatch | 'wait'>,
+): StageStep {
+  return {
+    name,
+    from,
+    to,
+    concurrency,
+    inOrder,
+    run: (files, signal) => Promise.all(files.map((file) => work(file, signal))),
+  };
+}
+
+async function seal(file: QueuedFile, house: House, signal: AbortSignal): Promise<FilePatch> {
+  const { config, random, metrics } = house;
+  if (!existsSync(file.inputPath)) {
+    throw new GiveUp(`${file.inputPath} is not there any more; it was not sealed`);
+  }
+  const recipients = [...new Set([...config.seal.recipients, ...file.recipients])];
+  const startedMs = performance.now();
+  const sealed = await sealFile({
+    inputPath: file.inputPath,
+    outputPath: house.ciphertextPathOf(file.id),
+    workDir: join(config.dataDir, 'spool'),
+    recipients,
+    random,
+    chunksTarget: config.seal.chunksTarget,
+    signal,
+  });
+  metrics.add('sealFiles', 1, { kind: file.kind });
+  metrics.add('sealPlaintextBytes', sealed.plainBytes);
+  metrics.add('sealCiphertextBytes', sealed.ciphertextBytes);
+  metrics.observe('sealSeconds', (performance.now() - startedMs) / 1000);
+  const { identity, recipient, ciphertextBytes, ciphertextSha256, info, digests } = sealed;
+  return { recipients, identity, recipient, ciphertextBytes, ciphertextSha256, info, digests };
+}
+
+/** A ciphertext that is no longer what its manifest says cannot be mended: it is sealed anew. */
+async function distributed(options: DistributeOptions): Promise<DistributeResult> {
+  try {
+    return await distribute(options);
+  } catch (error) {
+    if (!(error instanceof DistributeError) || error.code === 'aborted') throw error;
+    throw new GiveUp(`the sealed file is damaged: ${error.message}`, { cause: error });
+  }
+}
+
+async function spread(file: QueuedFile, house: House, signal: AbortSignal): Promise<FilePatch> {
+  const { config, view, metrics } = house;
+  const { manifest, manifestSignature: signature, epoch } = file;
+  if (manifest === null || signature === null || epoch === null) {
+    throw new Error(`file ${file.id} has no manifest`);
+  }
+  const startedMs = performance.now();
+  const { mspId } = config.organisation;
+  const result = await distributed({
+    signedManifest: { manifest, signature, mspId, peer: config.name },
+    ciphertextPath: house.ciphertextPathOf(file.id),
+    epoch: view.requireEpoch(epoch),
+    policy: view.policy(),
+    overlay: house.overlay,
+    addressBook: house.addressBook,
+    membership: view,
+    signal,
+    receipts: file.receipts,
+    onProgress: (progress) => house.progress.set(file.id, progress),
+    onLateReceipt: (receipt) => house.lateReceipt(file.id, receipt),
+    log: house.log.child({ component: 'distribute', id: file.id, fileId: file.fileId }),
+    timing: { graceMs: config.overlay.graceMs },
+  });
+  void result.background.then(() => house.progress.delete(file.id));
+  metrics.add('distributeFiles', 1, { kind: file.kind });
+  metrics.observe('distributeSeconds', (performance.now() - startedMs) / 1000);
+  return { receipts: result.receipts, uplinkBytes: file.uplinkBytes + result.sentBytes };
+}

@@ -1,0 +1,78 @@
+/**
+ * Depositing the key (P §3.2.2, P §3.2.3 step 5): the chaincode `keys` splits it, each holder gets
+ * its shard in its private collection, and the public dealing comes back.
+ *
+ * Always holds: a key is split once. The transaction id and the entropy are durable before the
+ * deposit is sent, so after a crash the same deposit is looked up before another is tried, and the
+ * same shards can be dealt again for a holder whose peer was away.
+ */
+import { fromBase64, fromHex, toHex } from '@blocktorrent/protocol/bytes.ts';
+import { dealShards } from '@blocktorrent/protocol/dealing.ts';
+import type { Dealing, DepositInput, Epoch, Policy } from '@blocktorrent/protocol/ledger-api.ts';
+import { TRANSIENT } from '@blocktorrent/protocol/ledger-api.ts';
+import { holdersOf } from '@blocktorrent/protocol/placement.ts';
+import { decodeReceipt } from '@blocktorrent/protocol/receipt.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import type { FilePatch, FileQueue, QueuedFile } from '../runtime/file-queue.ts';
+import type { Log } from '../runtime/log.ts';
+
+export interface DepositOptions {
+  readonly ledger: Ledger;
+  readonly queue: FileQueue;
+  readonly source: string;
+  readonly policy: () => Policy;
+  readonly requireEpoch: (epoch: number) => Epoch;
+  readonly random: (bytes: number) => Uint8Array;
+  readonly log: Log;
+}
+
+/** Deposits one file's key and returns its dealing. */
+export async function depositKey(file: QueuedFile, options: DepositOptions): Promise<FilePatch> {
+  const { ledger, queue } = options;
+  if (file.dealing !== null) return {};
+  const earlier = file.deposit?.txId ?? null;
+  if (earlier !== null) {
+    const dealing = await ledger.evaluate('keys/keys:GetDealing', { depositTx: earlier });
+    if (dealing !== null) return { dealing };
+  }
+  const input = depositInput(file, options);
+  const entropy = file.deposit === null ? options.random(32) : fromHex(file.deposit.entropy, 32);
+  const { result } = await ledger.submit('keys/keys:Deposit', input, {
+    transient: { [TRANSIENT.identity]: identityOf(file), [TRANSIENT.entropy]: entropy },
+    onTransactionId: (txId) => {
+      queue.update(file.id, { deposit: { txId, entropy: toHex(entropy) } });
+      options.log.debug('deposit: about to be sent', { id: file.id, txId });
+    },
+  });
+  return { dealing: result };
+}
+
+/** The stored bytes of shard `index` (from 1), dealt again exactly as the chaincode dealt them. */
+export function redealShard(file: QueuedFile, dealing: Dealing, index: number): Uint8Array {
+  if (file.deposit === null) throw new Error(`file ${file.id} has no deposit to deal again`);
+  const { shards } = dealShards({
+    identity: identityOf(file),
+    entropy: fromHex(file.deposit.entropy, 32),
+    txId: dealing.depositTx,
+    input: dealing,
+  });
+  const shard = shards[index - 1];
+  if (shard === undefined) throw new Error(`shard ${index} of ${shards.length} does not exist`);
+  return shard;
+}
+
+function depositInput(file: QueuedFile, options: DepositOptions): DepositInput {
+  const { fileId, recipient, epoch } = file;
+  if (fileId === null || recipient === null || epoch === null) {
+    throw new Error(`file ${file.id} has no name yet`);
+  }
+  const { scheme, k, n } = options.policy();
+  const nonces = file.receipts.map((signed) => decodeReceipt(fromBase64(signed.receipt)).nonce);
+  const holders = holdersOf(fileId, nonces, options.requireEpoch(epoch), options.source, n);
+  return { fileId, recipient, scheme, k, n: holders.length, holders };
+}
+
+function identityOf(file: QueuedFile): Uint8Array {
+  if (file.identity === null) throw new Error(`file ${file.id} has no identity any more`);
+  return file.identity;
+}

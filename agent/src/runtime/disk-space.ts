@@ -1,0 +1,23 @@
+/** How much of the disk is used and free, in bytes. */
+import { readdirSync, statfsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** Size of the files in a folder, not of its sub-folders; 0 where it is not there. */
+export function folderBytes(folder: string): number {
+  let bytes = 0;
+  try {
+    for (const name of readdirSync(folder)) {
+      // A file may go while we look.
+      bytes += statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0;
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+  return bytes;
+}
+
+/** What this user may still write to the file system of `folder`. */
+export function freeBytes(folder: string): number {
+  const { bavail, bsize } = statfsSync(folder);
+  return bavail * bsize;
+}

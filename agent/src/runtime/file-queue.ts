@@ -1,0 +1,232 @@
+/**
+ * The queue of files on their way to the ledger, in SQLite (`state.sqlite`).
+ *
+ * Enters: a closed batch or a file given to `put`. Leaves: a file that is available, or void.
+ * Always holds: each stage's result is committed before the next stage begins, ids grow in the order
+ * of the gateway's chain, and the key of a file is erased once the file is available.
+ */
+import type { Dealing, SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
+import type { Database } from 'better-sqlite3';
+
+/** Where a file stands; the order of this list is the order of the pipeline (P §3.2.3). */
+export const STAGES = [
+  'queued',
+  'sealed',
+  'named',
+  'distributed',
+  'deposited',
+  'recorded',
+  'available',
+  'void',
+] as const;
+export type Stage = (typeof STAGES)[number];
+
+/** A file's state; what a stage has not produced yet is null. */
+export interface QueuedFile {
+  readonly id: number;
+  readonly stage: Stage;
+  readonly kind: 'batch' | 'file';
+  /** Absolute path of the plaintext. */
+  readonly inputPath: string;
+  /** Number of the batch, for `kind: 'batch'`. */
+  readonly batch: number | null;
+  /** Further age recipients that may open the file without a vote. */
+  readonly recipients: readonly string[];
+  /** The file's age identity, 32 bytes; erased when the file is available. */
+  readonly identity: Uint8Array | null;
+  readonly recipient: string | null;
+  readonly ciphertextBytes: number | null;
+  readonly ciphertextSha256: Uint8Array | null;
+  /** Bencoded infodict (BEP 3). */
+  readonly info: Uint8Array | null;
+  /** Three digests of every chunk, 144 bytes each. */
+  readonly digests: Uint8Array | null;
+  readonly seq: number | null;
+  readonly previous: string | null;
+  readonly fileId: string | null;
+  readonly epoch: number | null;
+  /** When the manifest was signed, ms since 1970. */
+  readonly timeMs: number | null;
+  readonly manifest: Uint8Array | null;
+  readonly manifestSignature: Uint8Array | null;
+  readonly receipts: readonly SignedReceipt[];
+  /** Transaction id and entropy of the one deposit of this file's key. */
+  readonly deposit: { readonly txId: string | null; readonly entropy: string } | null;
+  readonly dealing: Dealing | null;
+  /** Encrypted master table, kept until its record is committed (P §3.2.3, step 3a). */
+  readonly masterTable: Uint8Array | null;
+  /** Bytes that this agent's sockets sent to distribute the file. */
+  readonly uplinkBytes: number;
+  /** Last failure, in words; null when the last try went well. */
+  readonly error: string | null;
+  readonly createdMs: number;
+  readonly updatedMs: number;
+}
+export type FilePatch = Partial<Omit<QueuedFile, 'id' | 'createdMs' | 'updatedMs'>>;
+
+/** Forward-only migrations of `state.sqlite`, by user_version. */
+export const FILE_QUEUE_MIGRATIONS: readonly string[] = [
+  `CREATE TABLE file (
+     id INTEGER PRIMARY KEY AUTOINCREMENT,
+     stage TEXT NOT NULL, kind TEXT NOT NULL, inputPath TEXT NOT NULL, batch INTEGER UNIQUE,
+     recipients TEXT NOT NULL DEFAULT '[]', identity BLOB, recipient TEXT,
+     ciphertextBytes INTEGER, ciphertextSha256 BLOB, info BLOB, digests BLOB,
+     seq INTEGER UNIQUE, previous TEXT, fileId TEXT UNIQUE, epoch INTEGER, timeMs INTEGER,
+     manifest BLOB, manifestSignature BLOB, receipts TEXT NOT NULL DEFAULT '[]',
+     deposit TEXT, dealing TEXT, masterTable BLOB, uplinkBytes INTEGER NOT NULL DEFAULT 0,
+     error TEXT, createdMs INTEGER NOT NULL, updatedMs INTEGER NOT NULL);
+   CREATE INDEX file_by_stage ON file (stage, id);`,
+];
+
+const JSON_COLUMNS = new Set(['recipients', 'receipts', 'deposit', 'dealing']);
+
+export class FileQueue {
+  readonly #db: Database;
+  readonly #nowMs: () => number;
+
+  constructor(db: Database, nowMs: () => number) {
+    this.#db = db;
+    this.#nowMs = nowMs;
+    db.pragma('secure_delete = ON');
+  }
+
+  /**
+   * Adds a file at stage `queued`. A batch that is already there is returned as it is, unless that
+   * try was given up: then it is queued anew, and the void row keeps its place in the chain.
+   */
+  add(file: Pick<QueuedFile, 'kind' | 'inputPath' | 'batch' | 'recipients'>): QueuedFile {
+    if (file.batch !== null) {
+      const known = this.#one('SELECT * FROM file WHERE batch = ?', file.batch);
+      if (known !== null && known.stage !== 'void') return known;
+      if (known !== null) this.update(known.id, { batch: null });
+    }
+    const now = this.#nowMs();
+    const { lastInsertRowid } = this.#db
+      .prepare(
+        `INSERT INTO file (stage, kind, inputPath, batch, recipients, createdMs, updatedMs)
+         VALUES ('queued', ?, ?, ?, ?, ?, ?)`,
+      )
+      .run(file.kind, file.inputPath, file.batch, JSON.stringify(file.recipients), now, now);
+    return this.get(Number(lastInsertRowid));
+  }
+
+  /** Writes the given fields in one transaction. */
+  update(id: number, patch: FilePatch): QueuedFile {
+    const names = Object.keys(patch);
+    const values = Object.entries(patch).map(([name, value]) => toColumn(name, value));
+    const assignments = [...names.map((name) => `${name} = ?`), 'updatedMs = ?'].join(', ');
+    this.#db
+      .prepare(`UPDATE file SET ${assignments} WHERE id = ?`)
+      .run(...values, this.#nowMs(), id);
+    return this.get(id);
+  }
+
+  /** @throws Error when there is no such file. */
+  get(id: number): QueuedFile {
+    const file = this.#one('SELECT * FROM file WHERE id = ?', id);
+    if (file === null) throw new Error(`no file with queue id ${id}`);
+    return file;
+  }
+
+  isBatchAvailable(batch: number): boolean {
+    const file = this.#one('SELECT * FROM file WHERE batch = ?', batch);
+    return file?.stage === 'available';
+  }
+
+  /** Where a batch stands; null where it was never queued. */
+  batchStage(batch: number): Stage | null {
+    const row = this.#db.prepare('SELECT stage FROM file WHERE batch = ?').get(batch);
+    return (row as { stage: Stage } | undefined)?.stage ?? null;
+  }
+
+  byFileId(fileId: string): QueuedFile | null {
+    return this.#one('SELECT * FROM file WHERE fileId = ?', fileId);
+  }
+
+  /** Files at one stage, oldest first. */
+  at(stage: Stage, limit: number): QueuedFile[] {
+    return this.#all('SELECT * FROM file WHERE stage = ? ORDER BY id LIMIT ?', stage, limit);
+  }
+
+  /**
+   * The oldest unbroken run of files at `stage`: nothing older is still before it. For the stages
+   * that keep the order of the gateway's chain.
+   */
+  oldestRun(stage: Stage, limit: number): QueuedFile[] {
+    const upTo = STAGES.slice(0, STAGES.indexOf(stage) + 1);
+    const marks = upTo.map(() => '?').join(', ');
+    const waiting = this.#all(
+      `SELECT * FROM file WHERE stage IN (${marks}) ORDER BY id LIMIT ?`,
+      ...upTo,
+      limit,
+    );
+    const end = waiting.findIndex((file) => file.stage !== stage);
+    return end === -1 ? waiting : waiting.slice(0, end);
+  }
+
+  /** The last file of this gateway's chain that has a place in it, or null. */
+  chainHead(): { seq: number; fileId: string } | null {
+    const row = this.#db
+      .prepare('SELECT seq, fileId FROM file WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1')
+      .get() as { seq: number; fileId: string } | undefined;
+    return row ?? null;
+  }
+
+  /** Files with `fromSeq` <= seq < `beforeSeq`, in the chain's order. */
+  bySeq(fromSeq: number, beforeSeq: number): QueuedFile[] {
+    return this.#all(
+      'SELECT * FROM file WHERE seq >= ? AND seq < ? ORDER BY seq',
+      fromSeq,
+      beforeSeq,
+    );
+  }
+
+  /** Newest first. */
+  list(limit: number): QueuedFile[] {
+    return this.#all('SELECT * FROM file ORDER BY id DESC LIMIT ?', limit);
+  }
+
+  /** How many files stand at each stage. */
+  counts(): Record<Stage, number> {
+    const counts = Object.fromEntries(STAGES.map((stage) => [stage, 0])) as Record<Stage, number>;
+    const rows = this.#db.prepare('SELECT stage, count(*) AS n FROM file GROUP BY stage').all();
+    for (const row of rows as { stage: Stage; n: number }[]) counts[row.stage] = row.n;
+    return counts;
+  }
+
+  /** Sums over all files: ciphertext distributed, and what the sockets sent for it, bytes. */
+  uplink(): { ciphertextBytes: number; sentBytes: number } {
+    return this.#db
+      .prepare(
+        `SELECT coalesce(sum(ciphertextBytes), 0) AS ciphertextBytes,
+                coalesce(sum(uplinkBytes), 0) AS sentBytes
+         FROM file WHERE uplinkBytes > 0`,
+      )
+      .get() as { ciphertextBytes: number; sentBytes: number };
+  }
+
+  #one(sql: string, ...parameters: unknown[]): QueuedFile | null {
+    const row = this.#db.prepare(sql).get(...parameters);
+    return row === undefined ? null : fromRow(row as Record<string, unknown>);
+  }
+
+  #all(sql: string, ...parameters: unknown[]): QueuedFile[] {
+    return this.#db
+      .prepare(sql)
+      .all(...parameters)
+      .map((row) => fromRow(row as Record<string, unknown>));
+  }
+}
+
+function toColumn(name: string, value: unknown): unknown {
+  if (value === null || value === undefined) return null;
+  return JSON_COLUMNS.has(name) ? JSON.stringify(value) : value;
+}
+
+function fromRow(row: Record<string, unknown>): QueuedFile {
+  const entries = Object.entries(row).map(([name, value]) => [
+    name,
+    JSON_COLUMNS.has(name) && typeof value === 'string' ? JSON.parse(value) : value,
+  ]);
+  return Object.fromEntries(entries) as QueuedFile;
+}

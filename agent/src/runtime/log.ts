@@ -1,0 +1,84 @@
+/**
+ * The agent's log: one JSON line an event, to standard error.
+ *
+ * Every line has `time` (ISO 8601), `level`, `component` and `message`; everything else is a field.
+ * Fields pass through `redact.ts`, so a key, shard, identity or payload never reaches a line.
+ */
+import { type DestinationStream, destination, type Logger, pino } from 'pino';
+import { redactFields, redactText } from './redact.ts';
+
+/** Severity, least to most. */
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+
+/** What the pieces of the agent log through. */
+export interface Log {
+  debug(message: string, fields?: Record<string, unknown>): void;
+  info(message: string, fields?: Record<string, unknown>): void;
+  warn(message: string, fields?: Record<string, unknown>): void;
+  error(message: string, fields?: Record<string, unknown>): void;
+  /** The same log with these fields on every line, usually `{ component: 'ingest' }`. */
+  child(fields: Record<string, unknown>): Log;
+}
+
+/** The log of a process, whose level may change while it runs. */
+export interface LeveledLog extends Log {
+  /** Least severity that is written from now on, also by every `child`. */
+  setLevel(level: LogLevel): void;
+}
+
+export interface LogOptions {
+  /** Least severity that is written; `info` if not said. */
+  readonly level?: LogLevel;
+  /** Where the lines go; standard error if not said. */
+  readonly stream?: DestinationStream;
+  /** Fields on every line. */
+  readonly fields?: Record<string, unknown>;
+}
+
+/** A log. Stack traces of errors are written at level `debug` only. */
+export function createLog(options: LogOptions = {}): LeveledLog {
+  const threshold = { level: options.level ?? 'info' };
+  const logger = pino(
+    {
+      level: 'debug',
+      base: null,
+      messageKey: 'message',
+      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    options.stream ?? destination({ fd: 2, sync: true }),
+  );
+  return {
+    ...wrap(logger.child(redactFields(options.fields ?? {})), threshold),
+    setLevel: (level) => {
+      threshold.level = level;
+    },
+  };
+}
+
+/** A log that writes nothing; for tests and tools. */
+export const silentLog: Log = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => silentLog,
+};
+
+const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
+
+function wrap(logger: Logger, threshold: { readonly level: LogLevel }): Log {
+  const write =
+    (level: LogLevel) =>
+    (message: string, fields: Record<string, unknown> = {}): void => {
+      if (LEVELS.indexOf(level) < LEVELS.indexOf(threshold.level)) return;
+      logger[level](redactFields(fields, threshold.level === 'debug'), redactText(message));
+    };
+  return {
+    debug: write('debug'),
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+    child: (fields) => wrap(logger.child(redactFields(fields)), threshold),
+  };
+}

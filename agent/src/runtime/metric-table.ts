@@ -1,0 +1,98 @@
+/**
+ * Every metric of the agent, once: name, kind, labels and help. The registry, the reference page and
+ * the dashboard's test are made from this table.
+ *
+ * The exposed name is `blocktorrent_` + the key in snake case (+ `_total` for counters); durations
+ * are in seconds and sizes in bytes, as Prometheus asks. Labels take few, known values only.
+ */
+
+/** One row. `buckets` (upper bounds) for histograms only. */
+export interface MetricRow {
+  readonly kind: 'counter' | 'gauge' | 'histogram';
+  readonly help: string;
+  readonly labels: readonly string[];
+  readonly buckets?: readonly number[];
+}
+
+const SHORT_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
+const LONG_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900];
+
+export const METRICS = {
+  // ingest
+  ingestReadingsReceived: counter('Readings that arrived over MQTT, also those sent again.'),
+  ingestReadingsCommitted: counter('Readings that are durable in the open batch.'),
+  ingestReadingsAcknowledged: counter('Readings whose PUBACK was sent after they were durable.'),
+  ingestDuplicates: counter('Readings marked as a repetition of an earlier one.'),
+  ingestDeadLetters: counter('Readings that no decoder took.', 'reason'),
+  ingestCommitFailures: counter('Group commits that failed; their readings come again.'),
+  ingestReadingsHeld: gauge('Readings received and not yet durable.'),
+  ingestCommitSeconds: histogram('Time of one group commit.', SHORT_SECONDS),
+  ingestPublishToDurableSeconds: histogram('From arrival to durable.', SHORT_SECONDS),
+  ingestBrokersConnected: gauge('MQTT brokers that are connected now.'),
+  ingestReconnects: counter('Connections to a broker that had to be made again.'),
+  // batch
+  batchOpenReadings: gauge('Readings in the open batch.'),
+  batchOpenBytes: gauge('Size of the open batch.'),
+  batchesClosed: counter('Batches closed.', 'reason'),
+  batchDiskUsedBytes: gauge('Size of all batches and of the spool.'),
+  batchDiskMaxBytes: gauge('Budget of the disk for batches and spool.'),
+  batchDroppedReadings: counter('Readings lost because the budget was used up.', 'where'),
+  batchAnchors: counter('Chain heads anchored on the ledger.', 'outcome'),
+  // seal
+  sealFiles: counter('Files sealed.', 'kind'),
+  sealPlaintextBytes: counter('Bytes before compression.'),
+  sealCiphertextBytes: counter('Bytes after compression, padding and encryption.'),
+  sealSeconds: histogram('Time to seal one file.', LONG_SECONDS),
+  // distribute
+  distributeFiles: counter('Files that enough owners have receipted.', 'kind'),
+  distributeUplinkBytes: counter('Bytes that our sockets sent to distribute files, TLS included.'),
+  distributeReceipts: counter('Receipts that came, by owner.', 'msp'),
+  distributeSeconds: histogram('From the manifest to the last receipt needed.', LONG_SECONDS),
+  // record
+  recordFiles: counter('Files recorded on the ledger.', 'kind'),
+  recordVoided: counter('Files given up and recorded as void.'),
+  pipelineFiles: gauge('Files of this source that are not yet available, by step.', 'step'),
+  // ledger
+  ledgerTransactions: counter('Transactions and queries.', 'transaction', 'outcome'),
+  ledgerSeconds: histogram(
+    'Time of a transaction until committed, or of a query.',
+    LONG_SECONDS,
+    'transaction',
+  ),
+  ledgerEvents: counter('Ledger events seen.', 'event'),
+  ledgerBlock: gauge('Number of the last block whose events were seen.'),
+  // overlay
+  overlaySentBytes: gauge('Bytes that our overlay sockets have sent since start, TLS included.'),
+  overlayReceivedBytes: gauge('Bytes that they have received.'),
+  // store
+  storeChunks: gauge('Chunks kept.'),
+  storeBytes: gauge('Bytes of chunks kept.'),
+  storeFiles: gauge('Files of which chunks are kept.'),
+  storeChunksAccepted: counter('Chunks verified and stored.'),
+  storeRefused: counter('Offers and chunks refused.', 'msp'),
+  storeReceipts: counter('Receipts signed.'),
+  // consortium
+  consortiumShardsConfirmed: counter('Key shards checked and confirmed.'),
+  consortiumVotes: counter('Votes cast on audit requests.', 'vote'),
+  consortiumReleases: counter('Releases of shards to auditors.'),
+} as const satisfies Readonly<Record<string, MetricRow>>;
+
+/** Exposed name of a row, e.g. `blocktorrent_ingest_dead_letters_total`. */
+export function metricName(key: keyof typeof METRICS): string {
+  const snake = key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return `blocktorrent_${snake}${METRICS[key].kind === 'counter' ? '_total' : ''}`;
+}
+
+function counter<const L extends readonly string[]>(help: string, ...labels: L) {
+  return { kind: 'counter', help, labels } as const;
+}
+function gauge<const L extends readonly string[]>(help: string, ...labels: L) {
+  return { kind: 'gauge', help, labels } as const;
+}
+function histogram<const L extends readonly string[]>(
+  help: string,
+  buckets: readonly number[],
+  ...labels: L
+) {
+  return { kind: 'histogram', help, buckets, labels } as const;
+}

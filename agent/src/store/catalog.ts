@@ -1,0 +1,160 @@
+/**
+ * What the admin node knows about the files it keeps (`store.sqlite`): manifests, which chunks are
+ * durable, its receipts, and evidence of others' bad chunks.
+ *
+ * Always holds: `have` only names chunks that were synced before; a receipt is written down before
+ * it is sent, so that a repeated offer gets the same one.
+ */
+import type { Hex, MspId, SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
+import type { SignedManifest } from '@blocktorrent/protocol/manifest.ts';
+import type { Database } from 'better-sqlite3';
+import type { Evidence, StoreStatus } from './types.ts';
+
+/** Forward-only migrations of `store.sqlite`, by user_version. */
+export const STORE_MIGRATIONS: readonly string[] = [
+  `CREATE TABLE file (
+     fileId TEXT PRIMARY KEY, infoHash TEXT NOT NULL, source TEXT NOT NULL, epoch INTEGER NOT NULL,
+     manifest BLOB NOT NULL, signature BLOB NOT NULL, mspId TEXT NOT NULL, peer TEXT NOT NULL,
+     owned BLOB NOT NULL, have BLOB NOT NULL, ownedCount INTEGER NOT NULL,
+     haveCount INTEGER NOT NULL, haveBytes INTEGER NOT NULL, offeredMs INTEGER NOT NULL
+   ) WITHOUT ROWID;
+   CREATE INDEX file_by_info_hash ON file (infoHash);
+   CREATE INDEX file_incomplete ON file (offeredMs) WHERE haveCount < ownedCount;
+   CREATE TABLE receipt (
+     fileId TEXT PRIMARY KEY REFERENCES file (fileId) ON DELETE CASCADE,
+     receipt TEXT NOT NULL, signature TEXT NOT NULL, mspId TEXT NOT NULL, peer TEXT NOT NULL,
+     chunks BLOB NOT NULL, timeMs INTEGER NOT NULL
+   ) WITHOUT ROWID;
+   CREATE TABLE evidence (
+     id INTEGER PRIMARY KEY, fileId TEXT NOT NULL, mspId TEXT NOT NULL, kind TEXT NOT NULL,
+     detail TEXT NOT NULL, manifest BLOB, atMs INTEGER NOT NULL);`,
+];
+
+/** The newest pieces of evidence are kept, this many. */
+const EVIDENCE_MAX = 10_000;
+
+/** One kept file. Bitfields are BEP 3's, over all chunks of the file. */
+export interface KeptFile {
+  readonly fileId: Hex;
+  readonly infoHash: Hex;
+  readonly source: MspId;
+  readonly epoch: number;
+  readonly signed: SignedManifest;
+  /** Chunks that placement gives to us. */
+  readonly owned: Uint8Array;
+  readonly ownedCount: number;
+  /** Those of them that are verified and durable here. */
+  readonly have: Uint8Array;
+  readonly haveCount: number;
+  readonly offeredMs: number;
+}
+
+type FileRow = Omit<KeptFile, 'signed'> & SignedManifest & { haveBytes: number };
+
+export class Catalog {
+  readonly #db: Database;
+
+  /** @param db migrated with `STORE_MIGRATIONS`. */
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  /** Notes a file; one that is known stays as it is. */
+  add(file: KeptFile): void {
+    const { signed, ...rest } = file;
+    this.#db
+      .prepare(
+        `INSERT INTO file VALUES (@fileId, @infoHash, @source, @epoch, @manifest, @signature, @mspId,
+           @peer, @owned, @have, @ownedCount, @haveCount, 0, @offeredMs)
+         ON CONFLICT (fileId) DO NOTHING`,
+      )
+      .run({ ...rest, ...signed });
+  }
+
+  get(fileId: Hex): KeptFile | null {
+    const row = this.#db.prepare('SELECT * FROM file WHERE fileId = ?').get(fileId);
+    return row === undefined ? null : fromRow(row as FileRow);
+  }
+
+  byInfoHash(infoHash: Hex): KeptFile[] {
+    const rows = this.#db
+      .prepare('SELECT * FROM file WHERE infoHash = ? ORDER BY offeredMs LIMIT 16')
+      .all(infoHash);
+    return (rows as FileRow[]).map(fromRow);
+  }
+
+  /** Files of which chunks are missing, newest first. */
+  incomplete(limit: number): KeptFile[] {
+    const rows = this.#db
+      .prepare('SELECT * FROM file WHERE haveCount < ownedCount ORDER BY offeredMs DESC LIMIT ?')
+      .all(limit);
+    return (rows as FileRow[]).map(fromRow);
+  }
+
+  setHave(fileId: Hex, have: Uint8Array, haveCount: number, haveBytes: number): void {
+    this.#db
+      .prepare('UPDATE file SET have = ?, haveCount = ?, haveBytes = ? WHERE fileId = ?')
+      .run(have, haveCount, haveBytes, fileId);
+  }
+
+  /** Our last receipt for the file and the chunks it covers, or null. */
+  receipt(fileId: Hex): { signed: SignedReceipt; chunks: Uint8Array } | null {
+    const row = this.#db.prepare('SELECT * FROM receipt WHERE fileId = ?').get(fileId);
+    if (row === undefined) return null;
+    const { receipt, signature, mspId, peer, chunks } = row as SignedReceipt & {
+      chunks: Uint8Array;
+    };
+    return { signed: { receipt, signature, mspId, peer }, chunks: new Uint8Array(chunks) };
+  }
+
+  setReceipt(fileId: Hex, signed: SignedReceipt, chunks: Uint8Array, timeMs: number): void {
+    const { receipt, signature, mspId, peer } = signed;
+    this.#db
+      .prepare('INSERT OR REPLACE INTO receipt VALUES (?, ?, ?, ?, ?, ?, ?)')
+      .run(fileId, receipt, signature, mspId, peer, chunks, timeMs);
+  }
+
+  addEvidence(evidence: Evidence, manifest: Uint8Array | null): void {
+    const { fileId, mspId, kind, detail, atMs } = evidence;
+    const { lastInsertRowid } = this.#db
+      .prepare(
+        'INSERT INTO evidence (fileId, mspId, kind, detail, manifest, atMs) VALUES (?, ?, ?, ?, ?, ?)',
+      )
+      .run(fileId, mspId, kind, detail, manifest, atMs);
+    this.#db
+      .prepare('DELETE FROM evidence WHERE id <= ?')
+      .run(Number(lastInsertRowid) - EVIDENCE_MAX);
+  }
+
+  /** Newest first. */
+  evidence(limit: number): Evidence[] {
+    return this.#db
+      .prepare('SELECT fileId, mspId, kind, detail, atMs FROM evidence ORDER BY id DESC LIMIT ?')
+      .all(limit) as Evidence[];
+  }
+
+  status(): StoreStatus {
+    return this.#db
+      .prepare(
+        `SELECT count(*) AS files, coalesce(sum(haveCount = ownedCount), 0) AS complete,
+                coalesce(sum(haveCount), 0) AS chunks, coalesce(sum(haveBytes), 0) AS bytes
+         FROM file`,
+      )
+      .get() as StoreStatus;
+  }
+}
+
+function fromRow(row: FileRow): KeptFile {
+  const { manifest, signature, mspId, peer, haveBytes: _, ...file } = row;
+  return {
+    ...file,
+    owned: new Uint8Array(file.owned),
+    have: new Uint8Array(file.have),
+    signed: {
+      manifest: new Uint8Array(manifest),
+      signature: new Uint8Array(signature),
+      mspId,
+      peer,
+    },
+  };
+}

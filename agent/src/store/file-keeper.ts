@@ -1,0 +1,400 @@
+/**
+ * Keeping one file: pull our chunks, check all three digests, store them durably, sign for them
+ * (P §3.2.3, steps 2 and 3; PROTOCOL §2.5).
+ *
+ * Enters: an accepted plan and the torrent's links. Leaves: chunks in the store, receipts to the
+ * source. Always holds: no receipt names a chunk that was not compared and synced; a chunk that
+ * differs is never stored, and whoever gave it is named in the evidence.
+ */
+import { bitfieldOf, hasBit, indicesOf } from '@blocktorrent/protocol/bitfield.ts';
+import { equalBytes } from '@blocktorrent/protocol/bytes.ts';
+import type { ChunkDigests } from '@blocktorrent/protocol/digest.ts';
+import type { MspId, SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
+import { manifestChunkDigests } from '@blocktorrent/protocol/manifest.ts';
+import { NONCE_BYTES, signReceipt } from '@blocktorrent/protocol/receipt.ts';
+import type { Link } from '../overlay/types.ts';
+import type { Catalog } from './catalog.ts';
+import type { ChunkBuffers } from './chunk-buffers.ts';
+import { chooseSource } from './chunk-source.ts';
+import { type KeepPlan, planChunkLength } from './offer.ts';
+import { OwnerDialer } from './owner-dialer.ts';
+import type { StoreNodeOptions, StoreTiming } from './types.ts';
+
+/** A chunk is late after this many times what our own chunks took from the source. */
+const LATE_FACTOR = 4;
+
+export interface KeeperOptions {
+  readonly plan: KeepPlan;
+  readonly node: StoreNodeOptions;
+  readonly timing: StoreTiming;
+  readonly catalog: Catalog;
+  readonly buffers: ChunkBuffers;
+  readonly signal: AbortSignal;
+  /** Open links of this torrent. */
+  readonly links: () => Link[];
+  /** Takes a link that we dialled into the torrent. */
+  readonly onLink: (link: Link) => void;
+  readonly dial: (mspId: MspId) => Promise<Link>;
+  /** Tells every link that we have one more chunk. */
+  readonly announce: (index: number) => void;
+  /** Everything is here and signed for. */
+  readonly onComplete: (keeper: FileKeeper) => void;
+}
+
+export class FileKeeper {
+  readonly plan: KeepPlan;
+  readonly #options: KeeperOptions;
+  readonly #dialer: OwnerDialer;
+  readonly #have = new Set<number>();
+  readonly #missing: Set<number>;
+  readonly #pulling = new Map<number, { readonly link: Link; readonly sinceMs: number }>();
+  readonly #distrusted = new Set<MspId>();
+  readonly #barred = new WeakMap<Link, Map<number, number>>();
+  readonly #newsMs = new Map<MspId, number>();
+  readonly #startedMs: number;
+  #sourcePullMs = 0;
+  #receipt: { signed: SignedReceipt; chunks: Uint8Array } | null = null;
+  #failed = false;
+  #scheduled = false;
+  #wakeTimer: NodeJS.Timeout | null = null;
+  #partialTimer: NodeJS.Timeout | null = null;
+  #committing: Promise<void> = Promise.resolve();
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(options: KeeperOptions) {
+    this.#options = options;
+    this.plan = options.plan;
+    this.#missing = new Set(options.plan.owned);
+    this.#startedMs = performance.now();
+    this.#dialer = new OwnerDialer({
+      self: options.node.overlay.mspId,
+      timing: options.timing,
+      nowMs: () => performance.now(),
+      dial: options.dial,
+      onFailure: (mspId, error) => {
+        if (options.signal.aborted) return;
+        options.node.log.debug('an owner cannot be reached', { mspId, error });
+      },
+      onLink: options.onLink,
+      onSettled: () => this.schedule(),
+    });
+  }
+
+  get complete(): boolean {
+    return this.#missing.size === 0;
+  }
+
+  /** Complete, and signed for: nothing is left to do. */
+  get settled(): boolean {
+    return (
+      this.complete && this.#receipt !== null && equalBytes(this.#receipt.chunks, this.haveBits())
+    );
+  }
+
+  /** Chunks that can be served, as a BEP 3 bitfield. */
+  haveBits(): Uint8Array {
+    return bitfieldOf(this.#have, this.plan.chunkCount);
+  }
+
+  has(index: number): boolean {
+    return this.#have.has(index);
+  }
+
+  /** Takes over what the disk has: known chunks by size, others only after their digests match. */
+  async load(): Promise<void> {
+    const { catalog, node } = this.#options;
+    const { fileId, chunkCount } = this.plan;
+    const known = catalog.get(fileId);
+    const durable = new Set(known === null ? [] : indicesOf(known.have, chunkCount));
+    for (const { index, bytes } of await node.chunks.chunksOf(fileId)) {
+      if (!this.#missing.has(index)) continue;
+      if (bytes !== planChunkLength(this.plan, index)) continue;
+      if (!durable.has(index) && !(await this.#reclaim(index, bytes))) continue;
+      this.#missing.delete(index);
+      this.#have.add(index);
+    }
+    this.#receipt = catalog.receipt(fileId);
+    if (this.complete) this.#commit();
+  }
+
+  /** The source (or somebody for it) offers the file, again or for the first time. */
+  offered(link: Link): void {
+    this.#failed = false;
+    link.sendManifestMessage({ t: 'accept', have: this.haveBits() });
+    this.#newsMs.clear();
+    if (this.complete) this.#commit();
+    this.schedule();
+  }
+
+  /** A link has chunks that it did not have before, or is new. */
+  news(link: Link): void {
+    this.#newsMs.set(link.mspId, performance.now());
+    this.schedule();
+  }
+
+  /** A stored chunk turned out to be damaged or gone: fetch it again. */
+  async lost(index: number, reason: string): Promise<void> {
+    if (!this.#have.delete(index)) return;
+    const { node } = this.#options;
+    node.log.warn('lost a chunk', { fileId: this.plan.fileId, index, reason });
+    this.#missing.add(index);
+    this.#noteHave();
+    await node.chunks.delete(this.plan.fileId, index);
+    this.schedule();
+  }
+
+  /** Thinks again soon; many calls are one. */
+  schedule(): void {
+    if (this.#scheduled || this.#options.signal.aborted) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#pump();
+    });
+  }
+
+  /** Waits for what is running; the signal must have been aborted. */
+  async stop(): Promise<void> {
+    this.#setWake(Number.POSITIVE_INFINITY);
+    if (this.#partialTimer !== null) clearTimeout(this.#partialTimer);
+    await Promise.all(this.#running);
+    await this.#committing;
+  }
+
+  /** True while another owner's link lacks chunks that it has to keep: it may want ours. */
+  isNeededBy(link: Link): boolean {
+    return this.plan.owners.some(
+      (owners, index) => owners.includes(link.mspId) && !link.has(index) && this.has(index),
+    );
+  }
+
+  /** True while a link to `mspId` may bring something. */
+  needs(mspId: MspId): boolean {
+    if (mspId === this.plan.manifest.source) return !this.complete;
+    for (const index of this.#missing) {
+      if (this.plan.owners[index]?.includes(mspId)) return true;
+    }
+    return false;
+  }
+
+  #pump(): void {
+    if (this.#failed || this.complete || this.#options.signal.aborted) return;
+    const { node, buffers } = this.#options;
+    const links = this.#options.links();
+    const nowMs = performance.now();
+    const wanted = new Set<MspId>();
+    let waitMs = Number.POSITIVE_INFINITY;
+    let room = true;
+    for (const index of this.#missing) {
+      const owners = this.plan.owners[index] ?? [];
+      for (const mspId of owners) wanted.add(mspId);
+      if (!room || this.#pulling.has(index)) continue;
+      const answer = chooseSource({
+        index,
+        owners,
+        links,
+        nowMs,
+        self: node.overlay.mspId,
+        source: this.plan.manifest.source,
+        isBarred: (link, chunk) => (this.#barred.get(link)?.get(chunk) ?? 0) > nowMs,
+        distrusted: this.#distrusted,
+        newsAtMs: (mspId) => this.#newsMs.get(mspId) ?? this.#startedMs,
+        lateMs: this.#lateMs(nowMs),
+      });
+      if (answer.link === null) {
+        waitMs = Math.min(waitMs, answer.waitMs);
+        continue;
+      }
+      const buffer = buffers.tryTake(planChunkLength(this.plan, index));
+      if (buffer === null) room = false;
+      else this.#start(index, answer.link, buffer);
+    }
+    for (const mspId of [node.overlay.mspId, this.plan.manifest.source, ...this.#distrusted]) {
+      wanted.delete(mspId);
+    }
+    this.#setWake(Math.min(waitMs, this.#dialer.ensure(wanted, links)));
+  }
+
+  /** Late is relative: on a slow uplink every chunk takes its time. */
+  #lateMs(nowMs: number): number {
+    let slowestMs = this.#sourcePullMs;
+    for (const { link, sinceMs } of this.#pulling.values()) {
+      if (link.mspId === this.plan.manifest.source)
+        slowestMs = Math.max(slowestMs, nowMs - sinceMs);
+    }
+    return Math.max(this.#options.timing.lateMs, LATE_FACTOR * slowestMs);
+  }
+
+  #start(index: number, link: Link, buffer: Buffer): void {
+    const sinceMs = performance.now();
+    this.#pulling.set(index, { link, sinceMs });
+    const running = this.#pull(index, link, buffer).finally(() => {
+      this.#running.delete(running);
+      this.#pulling.delete(index);
+      this.#options.buffers.give(buffer);
+      if (this.complete && this.#pulling.size === 0) this.#commit();
+      else this.schedule();
+    });
+    this.#running.add(running);
+  }
+
+  async #pull(index: number, link: Link, buffer: Buffer): Promise<void> {
+    const { node, signal, timing } = this.#options;
+    const { fileId, manifest } = this.plan;
+    try {
+      const sinceMs = performance.now();
+      const length = planChunkLength(this.plan, index);
+      const bytes = await link.fetchChunk(index, length, signal, buffer);
+      if (link.mspId === manifest.source) this.#sourcePullMs = performance.now() - sinceMs;
+      const found = await node.overlay.digestChunk(bytes);
+      const wrong = differing(found, manifestChunkDigests(manifest, index));
+      if (wrong.length > 0) {
+        this.#badChunk(link, index, wrong);
+        return;
+      }
+      await node.chunks.put(fileId, index, bytes);
+      this.#missing.delete(index);
+      this.#have.add(index);
+      this.#options.announce(index);
+      node.onEvent?.({ type: 'stored', fileId, index, bytes: bytes.length });
+      this.#armPartial();
+    } catch (error) {
+      if (signal.aborted) return;
+      const barred = this.#barred.get(link) ?? new Map<number, number>();
+      barred.set(index, performance.now() + timing.retryMs);
+      this.#barred.set(link, barred);
+      this.#setWake(timing.retryMs);
+      node.log.debug('a chunk did not come', { fileId, index, mspId: link.mspId, error });
+    }
+  }
+
+  #badChunk(link: Link, index: number, wrong: readonly string[]): void {
+    const { node, catalog } = this.#options;
+    const { fileId, manifest, signed } = this.plan;
+    const detail = `chunk ${index} of ${fileId}: ${wrong.join(', ')} differ${wrong.length === 1 ? 's' : ''} from the manifest`;
+    const atMs = node.nowMs();
+    catalog.addEvidence(
+      { fileId, mspId: link.mspId, kind: 'bad-chunk', detail, atMs },
+      signed.manifest,
+    );
+    node.log.warn('refused a chunk', { fileId, mspId: link.mspId, detail });
+    node.onEvent?.({ type: 'evidence', fileId, mspId: link.mspId, detail });
+    if (link.mspId === manifest.source) {
+      this.#failed = true;
+      node.onEvent?.({ type: 'refused', fileId, mspId: link.mspId, reason: detail });
+      if (!link.closed) {
+        link.sendManifestMessage({ t: 'refuse', code: 'bad-digest', reason: detail });
+      }
+    } else {
+      this.#distrusted.add(link.mspId);
+    }
+    link.close(detail);
+  }
+
+  /** Syncs, writes down what is durable, signs for it and tells the source; one at a time. */
+  #commit(): void {
+    this.#committing = this.#committing.then(async () => {
+      const { node, signal } = this.#options;
+      if (this.#have.size === 0) return;
+      const chunks = this.haveBits();
+      try {
+        await node.chunks.sync(this.plan.fileId);
+        this.#noteHave(chunks);
+        const known = this.#receipt !== null && equalBytes(this.#receipt.chunks, chunks);
+        if (!known) this.#sign(chunks);
+        this.#sendReceipt();
+      } catch (error) {
+        node.log.error('could not sign for a file', { fileId: this.plan.fileId, error });
+        if (!signal.aborted) this.#armPartial();
+        return;
+      }
+      if (this.complete) this.#options.onComplete(this);
+    });
+  }
+
+  #noteHave(chunks = this.haveBits()): void {
+    const indices = indicesOf(chunks, this.plan.chunkCount);
+    const bytes = indices.reduce((sum, index) => sum + planChunkLength(this.plan, index), 0);
+    this.#options.catalog.setHave(this.plan.fileId, chunks, indices.length, bytes);
+  }
+
+  #sign(chunks: Uint8Array): void {
+    const { node, catalog } = this.#options;
+    const { fileId, manifest, chunkCount, owned } = this.plan;
+    const timeMs = node.nowMs();
+    const signed = signReceipt(
+      {
+        version: 1,
+        channel: manifest.channel,
+        fileId,
+        source: manifest.source,
+        owner: node.overlay.mspId,
+        peer: node.overlay.peer,
+        epoch: manifest.epoch,
+        chunkCount,
+        chunks,
+        nonce: node.random(NONCE_BYTES),
+        timeMs,
+      },
+      node.overlaySeed,
+    );
+    catalog.setReceipt(fileId, signed, chunks, timeMs);
+    this.#receipt = { signed, chunks };
+    const count = owned.filter((index) => hasBit(chunks, index)).length;
+    const complete = count === owned.length;
+    node.onEvent?.({ type: 'receipt', fileId, chunks: count, complete });
+  }
+
+  #sendReceipt(): void {
+    if (this.#receipt === null) return;
+    for (const link of this.#options.links()) {
+      if (link.mspId !== this.plan.manifest.source) continue;
+      link.sendReceipt(this.#receipt.signed);
+    }
+  }
+
+  /** Signs for a part when nothing more came for a while. */
+  #armPartial(): void {
+    if (this.#partialTimer !== null) {
+      this.#partialTimer.refresh();
+      return;
+    }
+    this.#partialTimer = setTimeout(() => {
+      this.#partialTimer = null;
+      if (!this.complete && !this.#options.signal.aborted) this.#commit();
+    }, this.#options.timing.partialMs);
+  }
+
+  #setWake(afterMs: number): void {
+    if (this.#wakeTimer !== null) clearTimeout(this.#wakeTimer);
+    this.#wakeTimer = null;
+    if (afterMs === Number.POSITIVE_INFINITY || this.#options.signal.aborted) return;
+    this.#wakeTimer = setTimeout(() => this.schedule(), Math.max(1, afterMs));
+  }
+
+  /** A chunk that an earlier process left without noting it as durable. */
+  async #reclaim(index: number, bytes: number): Promise<boolean> {
+    const { node } = this.#options;
+    const { fileId, manifest } = this.plan;
+    try {
+      const data = await node.chunks.read(fileId, index, 0, bytes);
+      const found = await node.overlay.digestChunk(data);
+      if (differing(found, manifestChunkDigests(manifest, index)).length > 0) return false;
+      // Written again, so that the next sync covers it.
+      await node.chunks.put(fileId, index, data);
+      return true;
+    } catch (error) {
+      node.log.warn('a chunk on disk cannot be used', { fileId, index, error });
+      return false;
+    }
+  }
+}
+
+/** Names of the digests that differ. */
+function differing(found: ChunkDigests, expected: ChunkDigests): string[] {
+  const names: string[] = [];
+  if (!equalBytes(found.sha3, expected.sha3)) names.push('SHA3-256');
+  if (!equalBytes(found.sha384, expected.sha384)) names.push('SHA-384');
+  if (!equalBytes(found.sha512, expected.sha512)) names.push('SHA-512');
+  return names;
+}

@@ -1,0 +1,289 @@
+/**
+ * The admin node's side of the overlay (P §3.1, §3.2.3): takes offers, keeps the chunks that
+ * placement gives to this organisation, signs receipts, and serves blocks to whoever is known.
+ *
+ * Always holds: an offer is judged against the ledger as it is now; a repeated offer gets the same
+ * receipt; everything that matters is on disk, so a restart goes on where it was.
+ */
+import type { Hex, MspId } from '@blocktorrent/protocol/ledger-api.ts';
+import type { SignedManifest } from '@blocktorrent/protocol/manifest.ts';
+import type { Link, LinkHandler, ManifestMessage } from '../overlay/types.ts';
+import { Catalog } from './catalog.ts';
+import { ChunkBuffers } from './chunk-buffers.ts';
+import { FileKeeper } from './file-keeper.ts';
+import { judgeOffer, type KeepPlan, planChunkLength, planOf, Refusal } from './offer.ts';
+import {
+  type Evidence,
+  STORE_TIMING,
+  type StoreNodeOptions,
+  type StoreStatus,
+  type StoreTiming,
+} from './types.ts';
+
+/** Chunk bytes in memory at once, over all files. */
+const PULL_BYTES_MAX = 8 * 1024 * 1024;
+/** Unfinished files that are gone on with after a restart, before anybody offers them again. */
+const RESUME_MAX = 256;
+
+/** One torrent with open links or an unfinished file. */
+interface Torrent {
+  readonly infoHash: Hex;
+  readonly links: Set<Link>;
+  readonly keepers: Map<Hex, FileKeeper>;
+  /** Files on their way into `keepers`. */
+  readonly starting: Map<Hex, Promise<FileKeeper>>;
+  /** Ends when what the disk knows of it has been taken over. */
+  readonly loaded: Promise<void>;
+}
+
+export class StoreNode {
+  readonly #options: StoreNodeOptions;
+  readonly #timing: StoreTiming;
+  readonly #catalog: Catalog;
+  readonly #buffers: ChunkBuffers;
+  readonly #abort = new AbortController();
+  readonly #torrents = new Map<Hex, Torrent>();
+
+  constructor(options: StoreNodeOptions) {
+    this.#options = options;
+    this.#timing = { ...STORE_TIMING, ...options.timing };
+    this.#catalog = new Catalog(options.database);
+    this.#buffers = new ChunkBuffers(PULL_BYTES_MAX, () => this.#scheduleAll());
+  }
+
+  /** Takes incoming links from now on, and goes on with unfinished files. */
+  async start(): Promise<void> {
+    this.#options.overlay.onIncoming((link) => this.#accept(link));
+    for (const file of this.#catalog.incomplete(RESUME_MAX)) {
+      const torrent = this.#torrent(file.infoHash);
+      void torrent.loaded.then(() => {
+        for (const keeper of torrent.keepers.values()) keeper.schedule();
+      });
+    }
+  }
+
+  /** Stops pulling and serving; the overlay's links are its owner's to close. */
+  async stop(): Promise<void> {
+    this.#abort.abort();
+    this.#options.overlay.onIncoming(() => null);
+    for (const torrent of this.#torrents.values()) {
+      await torrent.loaded;
+      for (const link of torrent.links) link.close('stopping');
+      for (const keeper of torrent.keepers.values()) await keeper.stop();
+    }
+    this.#torrents.clear();
+    await this.#options.chunks.close();
+  }
+
+  status(): StoreStatus {
+    return this.#catalog.status();
+  }
+
+  /** Newest first. */
+  evidence(limit = 100): Evidence[] {
+    return this.#catalog.evidence(limit);
+  }
+
+  #scheduleAll(): void {
+    for (const torrent of this.#torrents.values()) {
+      for (const keeper of torrent.keepers.values()) keeper.schedule();
+    }
+  }
+
+  #torrent(infoHash: Hex): Torrent {
+    const known = this.#torrents.get(infoHash);
+    if (known !== undefined) return known;
+    const torrent: Torrent = {
+      infoHash,
+      keepers: new Map(),
+      starting: new Map(),
+      links: new Set(),
+      loaded: Promise.resolve().then(() => this.#load(torrent)),
+    };
+    this.#torrents.set(infoHash, torrent);
+    return torrent;
+  }
+
+  async #load(torrent: Torrent): Promise<void> {
+    for (const file of this.#catalog.byInfoHash(torrent.infoHash)) {
+      try {
+        const { overlay, membership } = this.#options;
+        await this.#keep(torrent, planOf(file.signed, overlay.mspId, membership));
+      } catch (error) {
+        this.#options.log.warn('a kept file cannot be gone on with', {
+          fileId: file.fileId,
+          error,
+        });
+      }
+    }
+  }
+
+  /** The keeper of a file, made once however often it is asked for. */
+  #keep(torrent: Torrent, plan: KeepPlan): Promise<FileKeeper> {
+    const { fileId } = plan;
+    const starting = torrent.starting.get(fileId);
+    if (starting !== undefined) return starting;
+    const keeper = this.#startKeeper(torrent, plan).finally(() => torrent.starting.delete(fileId));
+    torrent.starting.set(fileId, keeper);
+    return keeper;
+  }
+
+  async #startKeeper(torrent: Torrent, plan: KeepPlan): Promise<FileKeeper> {
+    const keeper = new FileKeeper({
+      plan,
+      node: this.#options,
+      timing: this.#timing,
+      catalog: this.#catalog,
+      buffers: this.#buffers,
+      signal: this.#abort.signal,
+      links: () => [...torrent.links],
+      onLink: (link) => this.#adopt(torrent, link),
+      dial: (mspId) => this.#dial(torrent, mspId),
+      announce: (index) => {
+        for (const link of torrent.links) link.announceOne(index);
+      },
+      onComplete: () => this.#tidy(torrent),
+    });
+    await keeper.load();
+    torrent.keepers.set(plan.fileId, keeper);
+    return keeper;
+  }
+
+  #accept(link: Link): LinkHandler {
+    const torrent = this.#torrent(link.infoHash);
+    torrent.links.add(link);
+    void torrent.loaded.then(() => this.#greet(torrent, link));
+    return this.#handler(torrent);
+  }
+
+  #adopt(torrent: Torrent, link: Link): void {
+    torrent.links.add(link);
+    this.#greet(torrent, link);
+    for (const keeper of torrent.keepers.values()) keeper.news(link);
+  }
+
+  /** Tells the other side what we have (BEP 3 bitfield, BEP 6 have-none). */
+  #greet(torrent: Torrent, link: Link): void {
+    const [first, ...others] = torrent.keepers.values();
+    const have = first?.haveBits() ?? new Uint8Array(1);
+    for (const other of others) {
+      other.haveBits().forEach((bits, at) => {
+        have[at] = (have[at] ?? 0) | bits;
+      });
+    }
+    link.announceAll(have, first?.plan.chunkCount ?? 8);
+  }
+
+  #dial(torrent: Torrent, mspId: MspId): Promise<Link> {
+    const { overlay, addressBook } = this.#options;
+    return overlay.dialMember({
+      mspId,
+      addressBook,
+      infoHash: torrent.infoHash,
+      handler: this.#handler(torrent),
+      signal: this.#abort.signal,
+    });
+  }
+
+  #handler(torrent: Torrent): LinkHandler {
+    return {
+      read: (index, offset, length) => this.#read(torrent, index, offset, length),
+      onManifestMessage: (link, message) => void this.#onMessage(torrent, link, message),
+      onHave: (link) => {
+        for (const keeper of torrent.keepers.values()) keeper.news(link);
+        this.#tidy(torrent);
+      },
+      onClose: (link) => {
+        torrent.links.delete(link);
+        for (const keeper of torrent.keepers.values()) keeper.schedule();
+        this.#tidy(torrent);
+      },
+    };
+  }
+
+  async #read(
+    torrent: Torrent,
+    index: number,
+    offset: number,
+    length: number,
+  ): Promise<Uint8Array> {
+    await torrent.loaded;
+    for (const keeper of torrent.keepers.values()) {
+      if (!keeper.has(index)) continue;
+      try {
+        return await this.#options.chunks.read(keeper.plan.fileId, index, offset, length);
+      } catch (error) {
+        const code = error instanceof Error && 'code' in error ? error.code : null;
+        if (code === 'rotten' || code === 'missing') await keeper.lost(index, `${code}`);
+        throw error;
+      }
+    }
+    throw new Refusal('missing', `chunk ${index} is not here`);
+  }
+
+  async #onMessage(torrent: Torrent, link: Link, message: ManifestMessage): Promise<void> {
+    if (message.t !== 'offer') return;
+    await torrent.loaded;
+    if (this.#abort.signal.aborted || link.closed) return;
+    const { manifest, signature, mspId, peer } = message;
+    try {
+      const keeper = await this.#take(torrent, { manifest, signature, mspId, peer });
+      if (link.closed) return;
+      keeper.offered(link);
+    } catch (error) {
+      if (!(error instanceof Refusal)) this.#options.log.error('an offer failed', { error });
+      const code = error instanceof Refusal ? error.code : 'internal';
+      const reason = error instanceof Refusal ? error.message : 'the offer could not be taken now';
+      this.#options.log.warn('refused an offer', { mspId: link.mspId, code, reason });
+      this.#options.onEvent?.({ type: 'refused', fileId: null, mspId: link.mspId, reason });
+      if (link.closed) return;
+      link.sendManifestMessage({ t: 'refuse', code, reason: reason.slice(0, 900) });
+    }
+  }
+
+  /** @throws Refusal */
+  async #take(torrent: Torrent, signed: SignedManifest): Promise<FileKeeper> {
+    const { overlay, membership, nowMs, admit, onEvent } = this.#options;
+    const plan = judgeOffer(signed, overlay.mspId, membership);
+    if (plan.infoHash !== torrent.infoHash) {
+      throw new Refusal('malformed', `the manifest is of torrent ${plan.infoHash}`);
+    }
+    const known = torrent.keepers.get(plan.fileId);
+    if (known !== undefined) return known;
+    const { fileId, infoHash, manifest, owned, ownedBits } = plan;
+    const ownedBytes = owned.reduce((sum, index) => sum + planChunkLength(plan, index), 0);
+    const reason = admit?.({ fileId, source: manifest.source, ownedBytes }) ?? null;
+    if (reason !== null) throw new Refusal('quota', reason);
+    this.#catalog.add({
+      fileId,
+      infoHash,
+      source: manifest.source,
+      epoch: manifest.epoch,
+      signed,
+      owned: ownedBits,
+      ownedCount: owned.length,
+      have: new Uint8Array(ownedBits.length),
+      haveCount: 0,
+      offeredMs: nowMs(),
+    });
+    onEvent?.({ type: 'offered', fileId, source: manifest.source });
+    return this.#keep(torrent, plan);
+  }
+
+  /** Ends links between owners that have all they need, and forgets torrents without work. */
+  #tidy(torrent: Torrent): void {
+    const keepers = [...torrent.keepers.values()];
+    if (torrent.starting.size > 0 || keepers.some((keeper) => !keeper.settled)) return;
+    for (const link of torrent.links) {
+      const isOwner = keepers.some((keeper) => isOwnerOf(keeper, link.mspId));
+      const isSource = keepers.some((keeper) => keeper.plan.manifest.source === link.mspId);
+      if (!isOwner || isSource || keepers.some((keeper) => keeper.isNeededBy(link))) continue;
+      link.close('both have everything');
+    }
+    if (torrent.links.size === 0) this.#torrents.delete(torrent.infoHash);
+  }
+}
+
+function isOwnerOf(keeper: FileKeeper, mspId: MspId): boolean {
+  return keeper.plan.owners.some((owners) => owners.includes(mspId));
+}

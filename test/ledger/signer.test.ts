@@ -1,0 +1,62 @@
+/** Signatures and checkpoints: the two small things that the adapter does itself. */
+import { generateKeyPairSync, verify } from 'node:crypto';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CheckpointFile } from '../../agent/src/ledger/checkpoint-file.ts';
+import { createSigner } from '../../agent/src/ledger/signer.ts';
+
+const P256_HALF_ORDER = 0x7fffffff800000007fffffffffffffffde737d56d38bcf4279dce5617e3192a8n;
+
+describe('the signer', () => {
+  it('makes DER signatures that verify and have a low S', async () => {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const sign = createSigner(privateKey.export({ type: 'pkcs8', format: 'pem' }).toString());
+    for (let i = 0; i < 200; i += 1) {
+      const message = Buffer.from(`message ${i}`);
+      const der = Buffer.from(await sign(message));
+      expect(verify('sha256', message, publicKey, der)).toBe(true);
+      const s = BigInt(`0x${der.subarray(6 + (der[3] ?? 0)).toString('hex')}`);
+      expect(s <= P256_HALF_ORDER).toBe(true);
+    }
+  });
+
+  it('refuses keys on another curve', () => {
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' });
+    const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    expect(() => createSigner(pem)).toThrow(/P-256/);
+  });
+});
+
+describe('a checkpoint file', () => {
+  let dir: string;
+  beforeAll(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'checkpoint-'));
+  });
+  afterAll(async () => {
+    await rm(dir, { recursive: true, force: true });
+  });
+
+  it('remembers block and transaction, and leaves nothing else behind', async () => {
+    const path = join(dir, 'a.json');
+    const checkpoint = await CheckpointFile.open(path);
+    expect(checkpoint.getBlockNumber()).toBeUndefined();
+    await checkpoint.advance(7n, 'ab');
+    const again = await CheckpointFile.open(path);
+    expect([again.getBlockNumber(), again.getTransactionId()]).toEqual([7n, 'ab']);
+    expect(JSON.parse(await readFile(path, 'utf8'))).toEqual({
+      blockNumber: '7',
+      transactionId: 'ab',
+    });
+    expect(await readdir(dir)).toEqual(['a.json']);
+  });
+
+  it('is refused rather than forgotten when it holds something else', async () => {
+    const path = join(dir, 'bad.json');
+    await writeFile(path, '{"half":');
+    await expect(CheckpointFile.open(path)).rejects.toThrow();
+    await writeFile(path, '{"other":1}');
+    await expect(CheckpointFile.open(path)).rejects.toThrow(/not a checkpoint/);
+  });
+});
