@@ -1,0 +1,13 @@
+#!/bin/sh
+# Starts the command line with the Node.js that this package brings.
+if [ -z "${CACHE_DIRECTORY:-}" ]; then
+  # Compiled modules are kept for the service only: nobody else writes below /usr/lib.
+  NODE_DISABLE_COMPILE_CACHE=1
+  export NODE_DISABLE_COMPILE_CACHE
+fi
+# As the service sees it, so that the same configuration can be read; the files are its own.
+: "${CREDENTIALS_DIRECTORY:=/run/credentials/blocktorrent-agent.service}"
+export CREDENTIALS_DIRECTORY
+# The flag that blocktorrent.js would otherwise start Node.js a second time for.
+exec /usr/lib/blocktorrent/bin/node --max-semi-space-size=1 --disable-warning=ExperimentalWarning \
+  /usr/lib/blocktorrent/agent/bin/blocktorrent.js "$@"

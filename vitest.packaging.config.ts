@@ -1,0 +1,14 @@
+import { defineConfig } from 'vitest/config';
+
+/** Packages, machines and images: minutes each, one at a time, as root on Debian. */
+export default defineConfig({
+  test: {
+    include: ['test/packaging/**/*.system.ts'],
+    testTimeout: 300_000,
+    hookTimeout: 900_000,
+    maxWorkers: 1,
+    fileParallelism: false,
+    pool: 'forks',
+    reporters: ['default', './test/support/plain-reporter.ts'],
+  },
+});
