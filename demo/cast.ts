@@ -1,0 +1,238 @@
+/**
+ * Who plays in the demo, and how each comes on stage: ledger, chaincodes, broker, sensors, one agent
+ * for each organisation, the auditor. The scenario tests use the same cast.
+ */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import type { AgentStatus } from '@blocktorrent/agent/controls.ts';
+import { callControl } from '@blocktorrent/agent/runtime/control-client.ts';
+import { DEFAULT_SCHEME } from '@blocktorrent/protocol/dealing.ts';
+import type { KeyScheme, MspId } from '@blocktorrent/protocol/ledger-api.ts';
+import { chaincodeDefinitions } from '../chaincode/collections.ts';
+import { Network, type NetworkLedgerConfig } from '../devledger/src/network.ts';
+import type { OrganisationPki } from '../devledger/src/pki.ts';
+import { startFabricNetwork } from '../fabric/src/network.ts';
+import { writeAgentConfig } from './house-config.ts';
+import type { Processes } from './processes.ts';
+
+const ROOT = resolve(import.meta.dirname, '..');
+const BLOCKTORRENT = join(ROOT, 'agent/bin/blocktorrent.js');
+/** Readings a second over the whole fleet, and how many sensors it has. */
+const RATE = 40;
+const SENSORS = 12;
+
+export interface CastOptions {
+  readonly organisations: number;
+  readonly workDir: string;
+  readonly processes: Processes;
+  readonly signal: AbortSignal;
+  /** Where the simulator's log goes. */
+  readonly sensorLog: string;
+  readonly batch?: object;
+  readonly logLevel?: 'debug' | 'info';
+  /** How the organisations vote; 'approve' unless said. */
+  readonly vote?: 'manual' | 'approve';
+  /** What the ledger runs on; the dev ledger unless said. */
+  readonly ledger?: 'dev' | 'fabric';
+  /** How keys are split; the consortium's default unless said. */
+  readonly scheme?: KeyScheme;
+  readonly onStep?: (text: string) => void;
+}
+
+/** What the cast needs of a network; the dev ledger's and Fabric's are both one. */
+export interface CastNetwork {
+  readonly organisations: readonly OrganisationPki[];
+  readonly auditor: OrganisationPki;
+  ledgerConfigFor(mspId: MspId): NetworkLedgerConfig;
+  stop(): Promise<void>;
+}
+
+export interface Cast {
+  readonly source: MspId;
+  /** The other organisation that is killed, or whose place an attacker takes. */
+  readonly second: MspId;
+  readonly sensorLog: string;
+  readonly network: CastNetwork;
+  readonly configs: ReadonlyMap<MspId, { path: string; dataDir: string }>;
+  startSensors(args?: readonly string[]): Promise<void>;
+  startAgent(mspId: MspId, onLog?: (line: string) => void): Promise<void>;
+  startAttacker(): Promise<void>;
+  /** The gateway's status. */
+  status(): Promise<AgentStatus>;
+  closeBatch(): Promise<void>;
+  /** Runs a `blocktorrent` command as the auditor; returns what it printed. */
+  auditor(args: readonly string[]): Promise<string>;
+  /** Runs a `blocktorrent` command as an organisation. */
+  command(mspId: MspId, args: readonly string[]): Promise<string>;
+}
+
+/** The demo's policy: k = 2, n = 3, 2 approvals (and 2 of 3 receipts). */
+const POLICY = {
+  k: 2,
+  n: 3,
+  replicas: 3,
+  receiptsMin: 2,
+  approvals: 2,
+  auditExpiryMsMax: 7 * 86_400_000,
+};
+
+/** Starts everything but the sensors; resolves when every organisation is registered. */
+export async function castAndStart(options: CastOptions): Promise<Cast> {
+  const { processes, sensorLog, onStep = () => undefined } = options;
+  const brokerStarting = processes.start({
+    name: 'broker',
+    script: join(ROOT, 'broker/src/main.ts'),
+    args: ['--listen', '127.0.0.1:0'],
+    waitForLine: true,
+  });
+  const network = await startNetwork(options);
+  onStep(
+    options.ledger === 'fabric'
+      ? 'a Fabric network runs: a peer and two chaincodes for each organisation, orderers'
+      : 'dev ledger (one process, no consensus: for trying and testing) and two chaincodes run',
+  );
+  const broker = `mqtt://${(await brokerStarting).address}`;
+  const configs = await writeConfigs(options, network, broker);
+  const mspIds = network.organisations.map((each) => each.mspId);
+  const [source = '', second = ''] = [mspIds[0], mspIds.at(-1)];
+
+  const run = (mspId: MspId, args: readonly string[]) => {
+    const config = configs.get(mspId)?.path ?? '';
+    return processes.run(
+      `blocktorrent ${args[0]}${args[0] === 'audit' ? ` ${args[1]}` : ''}`,
+      BLOCKTORRENT,
+      [...args, '--config', config],
+    );
+  };
+  const dataDirOf = (mspId: MspId) => configs.get(mspId)?.dataDir ?? '';
+  const cast: Cast = {
+    source,
+    second,
+    sensorLog,
+    network,
+    configs,
+    command: run,
+    auditor: (args) => run(network.auditor.mspId, args),
+    status: async () => (await callControl(dataDirOf(source), 'status', null)) as AgentStatus,
+    closeBatch: async () => void (await callControl(dataDirOf(source), 'close-batch', null)),
+    async startSensors(args = []) {
+      await processes.start({
+        name: 'sensors',
+        script: join(ROOT, 'sensors-sim/src/main.ts'),
+        args: [
+          ...['--broker', broker, '--log', sensorLog, '--seed', '7'],
+          ...['--sensors', String(SENSORS), '--rate', String(RATE), ...args],
+        ],
+        waitForLine: false,
+      });
+    },
+    async startAgent(mspId, onLog) {
+      const config = configs.get(mspId)?.path ?? '';
+      await processes.start({
+        name: `agent ${mspId}`,
+        script: BLOCKTORRENT,
+        args: ['run', '--config', config],
+        waitForLine: false,
+        ...(onLog === undefined ? {} : { onLog }),
+      });
+    },
+    async startAttacker() {
+      const config = configs.get(second)?.path ?? '';
+      await processes.end(`agent ${second}`, 'SIGKILL');
+      await processes.start({
+        name: 'attacker',
+        script: join(ROOT, 'demo/attacker.ts'),
+        args: [config],
+        waitForLine: true,
+      });
+    },
+  };
+  await found(cast, options);
+  for (const mspId of mspIds) await cast.startAgent(mspId);
+  await registered(cast, mspIds.length, options);
+  onStep(`${mspIds.length} agents run, registered on the ledger; ${source} is also the gateway`);
+  return cast;
+}
+
+async function startNetwork(options: CastOptions): Promise<CastNetwork> {
+  const dir = join(options.workDir, 'net');
+  const network =
+    options.ledger === 'fabric'
+      ? await startFabricNetwork({ dir, organisations: options.organisations })
+      : await startDevLedger(dir, options.organisations);
+  options.signal.addEventListener('abort', () => void network.stop(), { once: true });
+  return network;
+}
+
+function startDevLedger(dir: string, organisations: number): Promise<Network> {
+  return Network.start({
+    dir,
+    organisations,
+    chaincodes: (mspIds) =>
+      chaincodeDefinitions([...mspIds]).map((definition) => ({
+        definition,
+        command: [
+          process.execPath,
+          join(ROOT, 'chaincode/src/serve.ts'),
+          ...['--chaincode', definition.name, '--listen', '127.0.0.1:0', '--ccid', definition.name],
+        ],
+      })),
+  });
+}
+
+async function writeConfigs(options: CastOptions, network: CastNetwork, broker: string) {
+  const configs = new Map<MspId, { path: string; dataDir: string }>();
+  const { batch = { maxAgeMs: 3_000 } } = options;
+  for (const [index, { mspId, overlay }] of [...network.organisations, network.auditor].entries()) {
+    const audits = mspId === network.auditor.mspId;
+    const { mspId: _, ...ledger } = network.ledgerConfigFor(mspId);
+    const config = await writeAgentConfig({
+      mspId,
+      name: index === 0 ? 'gateway-1' : audits ? 'auditor' : 'admin',
+      dir: join(options.workDir, mspId),
+      roles: audits ? ['audit'] : index === 0 ? ['ingest', 'store'] : ['store'],
+      ledger,
+      certificates: resolve(overlay, '..'),
+      ...(index === 0 ? { broker, batch } : {}),
+      ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
+      ...(audits ? {} : { vote: options.vote ?? 'approve' }),
+    });
+    configs.set(mspId, config);
+  }
+  return configs;
+}
+
+/** The consortium is founded by its first organisation, with every member's overlay root. */
+async function found(cast: Cast, { workDir, scheme }: CastOptions): Promise<void> {
+  const { network } = cast;
+  const members = await Promise.all(
+    network.organisations.map(async ({ mspId, tlsca }) => ({
+      mspId,
+      name: `Organisation ${mspId}`,
+      weight: 1,
+      overlayRoots: [await readFile(tlsca, 'utf8')],
+    })),
+  );
+  const { mspId, tlsca } = network.auditor;
+  const auditors = [{ mspId, name: 'Auditor', overlayRoots: [await readFile(tlsca, 'utf8')] }];
+  const path = join(workDir, 'consortium.json');
+  const policy = { ...POLICY, scheme: scheme ?? DEFAULT_SCHEME };
+  await writeFile(path, JSON.stringify({ members, auditors, policy }));
+  await cast.command(cast.source, ['consortium', 'found', path]);
+}
+
+/** Waits until every organisation's agent stands on the ledger, as the gateway sees it. */
+async function registered(
+  cast: Cast,
+  count: number,
+  { processes, signal }: CastOptions,
+): Promise<void> {
+  for (;;) {
+    processes.requireAlive();
+    const status = await cast.status().catch(() => null);
+    const subscribed = status?.brokers.every((broker) => broker.connected) ?? false;
+    if (status !== null && status.peers >= count && subscribed) return;
+    await setTimeout(100, undefined, { signal });
+  }
+}

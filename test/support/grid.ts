@@ -1,0 +1,288 @@
+/**
+ * The fault-injecting grid: N organisations' store nodes in one process, with real TLS, wire, DHT
+ * and chunk stores on loopback, and a consortium in memory.
+ *
+ * Faults are verbs on a node: kill, restart, refuse, hang, corruptNext. Whatever is random comes from
+ * the seed; tests print it.
+ */
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { MspId } from '@blocktorrent/protocol/ledger-api.ts';
+import type { DistributeTiming } from '../../agent/src/distribute/types.ts';
+import { DhtAddressBook } from '../../agent/src/overlay/dht.ts';
+import type { LinkLimits } from '../../agent/src/overlay/link-limits.ts';
+import { TlsOverlay } from '../../agent/src/overlay/tls-overlay.ts';
+import { type Log, silentLog } from '../../agent/src/runtime/log.ts';
+import { migrate } from '../../agent/src/runtime/migrate.ts';
+import { seededRandom } from '../../agent/src/runtime/random.ts';
+import { type Database, openDatabase } from '../../agent/src/runtime/sqlite.ts';
+import { STORE_MIGRATIONS } from '../../agent/src/store/catalog.ts';
+import type { ChunkStore } from '../../agent/src/store/chunk-store.ts';
+import { FileChunkStore } from '../../agent/src/store/file-chunk-store.ts';
+import { StoreNode } from '../../agent/src/store/store-node.ts';
+import type { StoreEvent, StoreTiming } from '../../agent/src/store/types.ts';
+import { AUDITOR_MSP } from '../../devledger/src/pki.ts';
+import { createTrialPeers, TrialMembership, type TrialPeer } from './membership.ts';
+
+const LOOPBACK = { host: '127.0.0.1', port: 0 };
+
+export interface GridOptions {
+  readonly organisations: number;
+  readonly seed: string;
+  readonly log?: Log;
+  readonly storeTiming?: Partial<StoreTiming>;
+  readonly limits?: Partial<LinkLimits>;
+}
+
+/** Overlay and address book of one peer that keeps nothing: a gateway or an auditor. */
+export interface GridPeer {
+  readonly overlay: TlsOverlay;
+  readonly addressBook: DhtAddressBook;
+  stop(): Promise<void>;
+}
+
+/** Short times, so that tests of lateness do not take long. */
+export const GRID_STORE_TIMING: Partial<StoreTiming> = {
+  lateMs: 700,
+  partialMs: 700,
+  retryMs: 100,
+  retryMsMax: 1_000,
+  yieldMs: 100,
+};
+export const GRID_DISTRIBUTE_TIMING: DistributeTiming = {
+  graceMs: 20_000,
+  retryMs: 100,
+  retryMsMax: 1_000,
+  lingerMs: 60_000,
+};
+
+export class Grid {
+  readonly dir: string;
+  readonly options: GridOptions;
+  readonly peers: readonly TrialPeer[];
+  readonly membership: TrialMembership;
+  readonly nodes: GridNode[] = [];
+  readonly random: (bytes: number) => Uint8Array;
+  readonly #gridPeers: GridPeer[] = [];
+
+  /** Certificates, then every organisation's node, all announced. */
+  static async start(options: GridOptions): Promise<Grid> {
+    const dir = await mkdtemp(join(tmpdir(), 'blocktorrent-grid-'));
+    const peers = await createTrialPeers(join(dir, 'pki'), options.organisations);
+    const grid = new Grid(dir, peers, options);
+    for (const peer of peers) {
+      if (peer.mspId !== AUDITOR_MSP) grid.nodes.push(new GridNode(grid, peer));
+    }
+    for (const node of grid.nodes) await node.start();
+    return grid;
+  }
+
+  private constructor(dir: string, peers: readonly TrialPeer[], options: GridOptions) {
+    this.dir = dir;
+    this.options = options;
+    this.peers = peers;
+    this.membership = new TrialMembership(peers);
+    this.random = seededRandom(options.seed);
+  }
+
+  node(mspId: MspId): GridNode {
+    const node = this.nodes.find((one) => one.mspId === mspId);
+    if (node === undefined) throw new Error(`no node of ${mspId} in the grid`);
+    return node;
+  }
+
+  peer(mspId: MspId): TrialPeer {
+    const peer = this.peers.find((one) => one.mspId === mspId);
+    if (peer === undefined) throw new Error(`no peer of ${mspId} in the grid`);
+    return peer;
+  }
+
+  /** A peer that only dials out, with an organisation's certificate. */
+  async dialer(mspId: MspId = AUDITOR_MSP, limits?: Partial<LinkLimits>): Promise<GridPeer> {
+    const peer = await startPeer(this, this.peer(mspId), null, limits);
+    this.#gridPeers.push(peer);
+    return peer;
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#gridPeers.map((peer) => peer.stop()));
+    await Promise.all(this.nodes.map((node) => node.kill()));
+    await rm(this.dir, { recursive: true, force: true });
+  }
+}
+
+/** One organisation's node and the faults that can befall it. */
+export class GridNode {
+  readonly mspId: MspId;
+  readonly events: StoreEvent[] = [];
+  readonly #grid: Grid;
+  readonly #peer: TrialPeer;
+  #net: GridPeer | null = null;
+  #store: StoreNode | null = null;
+  #database: Database | null = null;
+  #corrupt = 0;
+  #hang = false;
+  #refuse = false;
+
+  constructor(grid: Grid, peer: TrialPeer) {
+    this.#grid = grid;
+    this.#peer = peer;
+    this.mspId = peer.mspId;
+  }
+
+  get alive(): boolean {
+    return this.#store !== null;
+  }
+
+  get store(): StoreNode {
+    if (this.#store === null) throw new Error(`${this.mspId} is not running`);
+    return this.#store;
+  }
+
+  get net(): GridPeer {
+    if (this.#net === null) throw new Error(`${this.mspId} is not running`);
+    return this.#net;
+  }
+
+  /** Folder of its chunk files. */
+  get chunksDir(): string {
+    return join(this.#grid.dir, this.mspId, 'chunks');
+  }
+
+  async start(): Promise<void> {
+    const { options, membership, random } = this.#grid;
+    await mkdir(join(this.#grid.dir, this.mspId), { recursive: true });
+    const net = await startPeer(this.#grid, this.#peer, LOOPBACK, options.limits);
+    const database = openDatabase(join(this.#grid.dir, this.mspId, 'store.sqlite'));
+    migrate(database, STORE_MIGRATIONS);
+    const store = new StoreNode({
+      random,
+      membership,
+      database,
+      overlay: net.overlay,
+      addressBook: net.addressBook,
+      chunks: this.#faulty(new FileChunkStore(this.chunksDir)),
+      overlaySeed: this.#peer.identity.overlaySeed,
+      nowMs: () => Date.now(),
+      log: (options.log ?? silentLog).child({ component: 'store', node: this.mspId }),
+      timing: { ...GRID_STORE_TIMING, ...options.storeTiming },
+      onEvent: (event) => this.events.push(event),
+      admit: () => (this.#refuse ? 'told to refuse' : null),
+    });
+    await store.start();
+    this.#net = net;
+    this.#store = store;
+    this.#database = database;
+    await this.announce();
+  }
+
+  /** Puts its address into the DHT; its DHT address becomes a bootstrap for the others. */
+  async announce(): Promise<void> {
+    const { overlay, addressBook } = this.net;
+    const dht = addressBook.address;
+    const { registered } = this.#grid.membership;
+    const at = registered.findIndex((peer) => peer.mspId === this.mspId);
+    const known = registered[at];
+    if (known !== undefined && dht !== null) {
+      registered[at] = { ...known, dhtAddress: `${dht.host}:${dht.port}` };
+      this.#grid.membership.changed();
+    }
+    if (overlay.address !== null) await addressBook.announce(overlay.address);
+  }
+
+  /** Off the net at once; its disk stays. */
+  async kill(): Promise<void> {
+    const [net, store, database] = [this.#net, this.#store, this.#database];
+    this.#net = null;
+    this.#store = null;
+    this.#database = null;
+    await net?.stop();
+    await store?.stop();
+    database?.close();
+  }
+
+  async restart(): Promise<void> {
+    await this.kill();
+    await this.start();
+  }
+
+  /** The next `blocks` reads that it serves are altered. */
+  corruptNext(blocks = Number.POSITIVE_INFINITY): void {
+    this.#corrupt = blocks;
+  }
+
+  /** From now until a restart it says of every offer that the chunks are wrong, unseen. */
+  accuse(): void {
+    const reason = 'chunk 0: SHA3-256 differs';
+    this.net.overlay.onIncoming(() => ({
+      onManifestMessage: (link) =>
+        link.sendManifestMessage({ t: 'refuse', code: 'bad-digest', reason }),
+    }));
+  }
+
+  /** Offers are refused from now on. */
+  refuse(on = true): void {
+    this.#refuse = on;
+  }
+
+  /** Requests are never answered from now on. */
+  hang(on = true): void {
+    this.#hang = on;
+  }
+
+  #faulty(chunks: ChunkStore): ChunkStore {
+    return {
+      put: (...args) => chunks.put(...args),
+      sync: (...args) => chunks.sync(...args),
+      chunksOf: (...args) => chunks.chunksOf(...args),
+      delete: (...args) => chunks.delete(...args),
+      list: () => chunks.list(),
+      close: () => chunks.close(),
+      read: async (...args) => {
+        if (this.#hang) return new Promise<never>(() => undefined);
+        const bytes = await chunks.read(...args);
+        if (this.#corrupt <= 0) return bytes;
+        this.#corrupt -= 1;
+        const altered = Uint8Array.from(bytes);
+        altered[0] = (altered[0] ?? 0) ^ 1;
+        return altered;
+      },
+    };
+  }
+}
+
+async function startPeer(
+  grid: Grid,
+  peer: TrialPeer,
+  listen: { host: string; port: number } | null,
+  limits: Partial<LinkLimits> = {},
+): Promise<GridPeer> {
+  const log = grid.options.log ?? silentLog;
+  const overlay = new TlsOverlay({
+    listen,
+    identity: peer.identity,
+    membership: grid.membership,
+    random: grid.random,
+    log: log.child({ component: 'overlay', node: peer.mspId }),
+    limits: { ...grid.options.limits, ...limits },
+  });
+  const addressBook = new DhtAddressBook({
+    identity: peer.identity,
+    membership: grid.membership,
+    listen: LOOPBACK,
+    nowMs: () => Date.now(),
+    log: log.child({ component: 'dht', node: peer.mspId }),
+    timing: { retryMs: 100, joinMs: 50, queryMs: 400, maxAgeMs: 2_000, freshAgeMs: 0 },
+  });
+  await overlay.start();
+  await addressBook.start();
+  return {
+    overlay,
+    addressBook,
+    async stop() {
+      await addressBook.stop();
+      await overlay.stop();
+    },
+  };
+}
