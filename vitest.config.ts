@@ -7,5 +7,8 @@ export default defineConfig({
     hookTimeout: 60_000,
     maxWorkers: 2,
     pool: 'forks',
+    // The shim logs every refusal of a contract; its level is fixed at its first import.
+    env: { CORE_CHAINCODE_LOGGING_LEVEL: 'CRITICAL' },
+    reporters: ['default', './test/support/plain-reporter.ts'],
   },
 });
