@@ -28,6 +28,7 @@ import { type Gateway, makeGateway } from './gateway.ts';
 import type { House } from './house.ts';
 import { countFile, countStore, gaugeHouse, measuredLedger } from './measure.ts';
 import { pipeline } from './pipeline.ts';
+import { appendLate } from './record/settle.ts';
 import { keepRegistered } from './registration.ts';
 import { systemClock } from './runtime/clock.ts';
 import { startControl } from './runtime/control.ts';
@@ -334,7 +335,7 @@ function makeHouse({ net, ...parts }: Parts): House {
     ciphertextPathOf,
     spoolIsFull: () =>
       folderBytes(join(config.dataDir, 'spool')) > config.batch.disk.maxBytes * SPOOL_SHARE_MAX,
-    lateReceipt: (id, receipt) => appendLater(parts, id, receipt),
+    lateReceipt: (id, receipt) => keepLate(parts, id, receipt),
     record: {
       ledger,
       queue,
@@ -358,16 +359,15 @@ function makeHouse({ net, ...parts }: Parts): House {
   };
 }
 
-/** Appends a late owner's receipt to the record, once there is one; a failure is only logged. */
-function appendLater({ queue, ledger, log }: Omit<Parts, 'net'>, id: number, late: SignedReceipt) {
-  const { fileId, stage } = queue.get(id);
-  if (fileId === null || (stage !== 'recorded' && stage !== 'available')) return;
-  ledger
-    .submit('ledger/records:AppendReceipts', { fileId, receipts: [late] })
-    .then(() => log.info('a late receipt was appended to the record', { fileId, from: late.mspId }))
-    .catch((error: unknown) =>
-      log.warn('a late receipt could not be appended to the record', { fileId, error }),
-    );
+/** Keeps a late owner's receipt; settling appends it to the record, or we do where that is over. */
+function keepLate(parts: Omit<Parts, 'net'>, id: number, late: SignedReceipt): void {
+  const { queue, log } = parts;
+  const { stage, lateReceipts } = queue.get(id);
+  queue.update(id, { lateReceipts: [...lateReceipts, late] });
+  if (stage !== 'available') return;
+  appendLate(id, parts).catch((error: unknown) =>
+    log.warn('a late receipt could not be appended to the record', { id, error }),
+  );
 }
 
 function makeStore(house: House): StoreNode | null {

@@ -9,12 +9,13 @@ import type { Dealing, FileRecord } from '@blocktorrent/protocol/ledger-api.ts';
 import { TRANSIENT } from '@blocktorrent/protocol/ledger-api.ts';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import type { Ledger } from '../ledger/ledger.ts';
-import type { FilePatch, QueuedFile } from '../runtime/file-queue.ts';
+import type { FilePatch, FileQueue, QueuedFile } from '../runtime/file-queue.ts';
 import type { Log } from '../runtime/log.ts';
 import { redealShard } from './deposit.ts';
 
 export interface SettleOptions {
   readonly ledger: Ledger;
+  readonly queue: FileQueue;
   readonly log: Log;
   readonly nowMs: () => number;
   /** Path of a file's ciphertext in the spool. */
@@ -37,12 +38,37 @@ export async function settleFile(
     throw new Error(`file ${file.id} has no record`);
   const record = await ledger.evaluate('ledger/records:GetRecord', { fileId: file.fileId });
   if (record === null) throw new Error(`${file.fileId} is not on the ledger any more`);
+  await appendLate(file.id, options);
   if (record.available) {
     await rm(options.ciphertextPathOf(file.id), { force: true });
+    if (options.queue.get(file.id).lateReceipts.length > 0) return 'wait';
     return { identity: null, deposit: null };
   }
   await reissueLate(file, file.dealing, record, options, reissued);
   return 'wait';
+}
+
+/**
+ * Appends the late owners' receipts that wait for it to the record. What the contract refuses (it has
+ * that owner's already) is dropped: a receipt too few holds up nothing.
+ */
+export async function appendLate(
+  id: number,
+  { ledger, queue, log }: Pick<SettleOptions, 'ledger' | 'queue' | 'log'>,
+): Promise<void> {
+  const { fileId, lateReceipts: receipts } = queue.get(id);
+  if (fileId === null || receipts.length === 0) return;
+  const from = receipts.map((receipt) => receipt.mspId);
+  try {
+    await ledger.submit('ledger/records:AppendReceipts', { fileId, receipts });
+    log.info('late receipts were appended to the record', { fileId, from });
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== 'rejected') throw error;
+    log.warn('late receipts were refused by the ledger', { fileId, from, error });
+  }
+  const sent = new Set(receipts.map((receipt) => receipt.signature));
+  const { lateReceipts } = queue.get(id);
+  queue.update(id, { lateReceipts: lateReceipts.filter((one) => !sent.has(one.signature)) });
 }
 
 async function reissueLate(

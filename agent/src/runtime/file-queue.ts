@@ -50,6 +50,8 @@ export interface QueuedFile {
   readonly manifest: Uint8Array | null;
   readonly manifestSignature: Uint8Array | null;
   readonly receipts: readonly SignedReceipt[];
+  /** Receipts that came after the record was made ready, and are not on the ledger yet. */
+  readonly lateReceipts: readonly SignedReceipt[];
   /** Transaction id and entropy of the one deposit of this file's key. */
   readonly deposit: { readonly txId: string | null; readonly entropy: string } | null;
   readonly dealing: Dealing | null;
@@ -73,12 +75,13 @@ export const FILE_QUEUE_MIGRATIONS: readonly string[] = [
      ciphertextBytes INTEGER, ciphertextSha256 BLOB, info BLOB, digests BLOB,
      seq INTEGER UNIQUE, previous TEXT, fileId TEXT UNIQUE, epoch INTEGER, timeMs INTEGER,
      manifest BLOB, manifestSignature BLOB, receipts TEXT NOT NULL DEFAULT '[]',
+     lateReceipts TEXT NOT NULL DEFAULT '[]',
      deposit TEXT, dealing TEXT, masterTable BLOB, uplinkBytes INTEGER NOT NULL DEFAULT 0,
      error TEXT, createdMs INTEGER NOT NULL, updatedMs INTEGER NOT NULL);
    CREATE INDEX file_by_stage ON file (stage, id);`,
 ];
 
-const JSON_COLUMNS = new Set(['recipients', 'receipts', 'deposit', 'dealing']);
+const JSON_COLUMNS = new Set(['recipients', 'receipts', 'lateReceipts', 'deposit', 'dealing']);
 
 export class FileQueue {
   readonly #db: Database;
@@ -137,10 +140,6 @@ export class FileQueue {
   batchStage(batch: number): Stage | null {
     const row = this.#db.prepare('SELECT stage FROM file WHERE batch = ?').get(batch);
     return (row as { stage: Stage } | undefined)?.stage ?? null;
-  }
-
-  byFileId(fileId: string): QueuedFile | null {
-    return this.#one('SELECT * FROM file WHERE fileId = ?', fileId);
   }
 
   /** Files at one stage, oldest first. */

@@ -76,12 +76,6 @@ export class StageRunner {
     this.#wakeUp();
   }
 
-  /** As `wake`, and forget every back-off: the link is up again. */
-  retryNow(): void {
-    this.#retry.clear();
-    this.wake();
-  }
-
   /** Runs until the signal is aborted and the work in hand has ended. */
   async run(): Promise<void> {
     const { signal } = this.#options;
