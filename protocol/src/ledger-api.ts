@@ -294,6 +294,7 @@ export interface Transactions {
     null,
   ];
   'ledger/consortium:RegisterPeer': [Omit<Peer, 'mspId'>, null];
+  'ledger/consortium:RevokeCertificates': [{ serials: readonly Hex[] }, null];
   'ledger/consortium:OpenEpoch': [
     { epoch: number; weights: Readonly<Record<MspId, number>> },
     Epoch,
@@ -351,6 +352,7 @@ export interface LedgerEvents {
     readonly what:
       | 'founded'
       | 'peer'
+      | 'revoked'
       | 'epoch'
       | 'fault'
       | 'member'

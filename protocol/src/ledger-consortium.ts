@@ -96,6 +96,11 @@ export interface Consortium {
   /** Current epoch first, then the previous one if there is one. */
   readonly epochs: readonly Epoch[];
   readonly peers: readonly Peer[];
+  /**
+   * Overlay certificates that their own organisations have taken back: serial numbers in lower-case
+   * hex without leading zeros, ascending. Absent: none.
+   */
+  readonly revoked?: Readonly<Record<MspId, readonly Hex[]>>;
 }
 
 export type FaultKind =

@@ -10,6 +10,8 @@ export const LIMITS = {
   reasonCharsMax: 1000,
   pemCharsMax: 8192,
   overlayRootsMax: 4,
+  /** Overlay certificates that one organisation has taken back; past it a new root is due. */
+  revokedPerMemberMax: 1_000,
   weightMax: 1000,
   /** BitTorrent block: the unit of a request on the wire (BEP 3). */
   blockBytes: 16 * 1024,
