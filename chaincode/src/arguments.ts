@@ -11,6 +11,7 @@ import type {
   DepositInput,
   DepositManyInput,
   Fault,
+  Hex,
   MemberInput,
   Policy,
   ProposalAction,
@@ -194,6 +195,16 @@ const dhtAddress: is.Check<string> = (value, path) => {
   return address;
 };
 
+/** A certificate's serial number (RFC 5280 §4.1.2.2: at most 20 bytes). */
+const serial: is.Check<Hex> = (value, path) => {
+  const text = is.text(1, 40)(value, path);
+  if (/^[1-9a-f][0-9a-f]*$/.test(text)) return text;
+  throw new Refusal(
+    'BAD_ARGUMENT',
+    `${path}: expected a serial number in lower-case hex without leading zeros, got "${text}"`,
+  );
+};
+
 /** One check for each transaction. */
 export const ARGUMENTS: { readonly [N in TransactionName]: is.Check<Argument<N>> } = {
   'ledger/consortium:Found': is.object<Argument<'ledger/consortium:Found'>>({
@@ -207,6 +218,9 @@ export const ARGUMENTS: { readonly [N in TransactionName]: is.Check<Argument<N>>
     overlayKey: digest,
     dhtAddress,
   }),
+  'ledger/consortium:RevokeCertificates': is.object<
+    Argument<'ledger/consortium:RevokeCertificates'>
+  >({ serials: is.distinct(serial, 1, LIMITS.revokedPerMemberMax) }),
   'ledger/consortium:OpenEpoch': is.object<Argument<'ledger/consortium:OpenEpoch'>>({
     epoch: is.integer(2, COUNT_MAX),
     weights,

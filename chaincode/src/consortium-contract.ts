@@ -8,21 +8,22 @@
  * another one. A decision changes what the contracts go by; the channel's configuration, the
  * endorsement policy and the collections are for the administrators (docs).
  */
-import type {
-  Consortium,
-  Enactment,
-  Epoch,
-  Fault,
-  FaultReport,
-  Peer,
-  Penalty,
-  Proposal,
-  ProposalVote,
+import {
+  type Consortium,
+  type Enactment,
+  type Epoch,
+  type Fault,
+  type FaultReport,
+  type Peer,
+  type Penalty,
+  type Proposal,
+  type ProposalVote,
+  ROLE_ATTRIBUTE,
 } from '@blocktorrent/protocol/ledger-api.ts';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import type { Context } from 'fabric-contract-api';
 import { ARGUMENTS } from './arguments.ts';
-import { requireMember, requireParty, requireRole } from './caller.ts';
+import { requireAuditor, requireMember, requireParty, requireRole } from './caller.ts';
 import { parseArgument } from './checks.ts';
 import {
   type Constitution,
@@ -53,6 +54,7 @@ import {
   votersOn,
 } from './proposal-state.ts';
 import { Refusal } from './refusal.ts';
+import { addRevoked, loadRevoked } from './revoked-state.ts';
 import { canonicalJson, getJson, nowMs, putJson, scan, scanValues } from './state.ts';
 import { KEY } from './state-keys.ts';
 
@@ -103,6 +105,26 @@ export class ConsortiumContract
     if (canonicalJson(await getJson(ctx, key)) === canonicalJson(peer)) return null;
     await putJson(ctx, key, peer);
     emitEvent(ctx, 'consortium-changed', { what: 'peer' });
+    return null;
+  }
+
+  /**
+   * Takes back overlay certificates of the caller's own organisation, for good: nobody takes or
+   * keeps a connection with them any more.
+   * Who: an agent or admin of a member, or an auditor. When: any time.
+   * Effects: the organisation's list of serial numbers, in one key of its own.
+   * Event: `consortium-changed` revoked; none where all were on the list already.
+   * Errors: BAD_ARGUMENT, NOT_FOUNDED, NOT_ALLOWED, TOO_LARGE.
+   */
+  async RevokeCertificates(ctx: Context, argument: string): Promise<null> {
+    const { serials } = parseArgument(argument, ARGUMENTS['ledger/consortium:RevokeCertificates']);
+    const isAuditor = ctx.clientIdentity.assertAttributeValue(ROLE_ATTRIBUTE, 'auditor');
+    const { mspId } = isAuditor
+      ? await requireAuditor(ctx)
+      : await requireMember(ctx, 'agent', 'admin');
+    if (await addRevoked(ctx, mspId, serials)) {
+      emitEvent(ctx, 'consortium-changed', { what: 'revoked' });
+    }
     return null;
   }
 
@@ -269,6 +291,10 @@ export class ConsortiumContract
       policy,
       epochs: previous === null ? [current] : [current, previous],
       peers,
+      ...(await loadRevoked(
+        ctx,
+        [...members, ...auditors].map(({ mspId }) => mspId),
+      )),
     };
   }
 

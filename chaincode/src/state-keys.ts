@@ -19,6 +19,8 @@ export const KEY = {
   epoch: (epoch: number) => `epoch/${epoch}`,
   peersOf: (mspId: MspId) => `peer/${mspId}`,
   peer: (mspId: MspId, name: string) => `peer/${mspId}/${name}`,
+  /** Serial numbers of the overlay certificates that an organisation has taken back. */
+  revoked: (mspId: MspId) => `revoked/${mspId}`,
   faultsOf: (mspId: MspId) => `fault/${mspId}`,
   fault: (mspId: MspId, timeMs: number, faultId: string) =>
     `fault/${mspId}/${newestFirst(timeMs)}/${faultId}`,

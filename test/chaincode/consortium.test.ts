@@ -40,6 +40,7 @@ const TRANSACTIONS = [
   'ledger/consortium:Propose',
   'ledger/consortium:RegisterPeer',
   'ledger/consortium:ReportFault',
+  'ledger/consortium:RevokeCertificates',
   'ledger/consortium:VoteOn',
   'ledger/records:Anchor',
   'ledger/records:AppendReceipts',
@@ -203,6 +204,33 @@ describe('contract consortium', () => {
     await expect(
       consortium.fabric.submit(agentOf(1), 'ledger/consortium:RegisterPeer', bad),
     ).rejects.toThrow(/^BAD_ARGUMENT: argument.name/);
+  });
+
+  it('takes back certificates of the caller’s own organisation, each once, and says so to all', async () => {
+    const { fabric } = await new TrialConsortium().found();
+    const revoke = (serials: string[], caller = agentOf(2)) =>
+      fabric.submit(caller, 'ledger/consortium:RevokeCertificates', { serials });
+    const revoked = async () =>
+      (await fabric.evaluate(agentOf(1), 'ledger/consortium:GetConsortium', {})).revoked;
+    expect(await revoked()).toBeUndefined();
+    await revoke(['b0', '1a2b']);
+    await revoke(['7'], AUDITOR);
+    const events = fabric.events.length;
+    await revoke(['1a2b']);
+    expect(fabric.events).toHaveLength(events);
+    expect(fabric.events.at(-1)?.name).toBe('consortium-changed');
+    await revoke(['c'.repeat(40)]);
+    expect(await revoked()).toEqual({
+      Org2MSP: ['1a2b', 'b0', 'c'.repeat(40)],
+      [AUDITOR.mspId]: ['7'],
+    });
+    await expect(revoke(['7'], agentOf(9))).rejects.toThrow(/^NOT_ALLOWED: /);
+    await expect(revoke(['7'], { ...AUDITOR, mspId: 'Org1MSP' })).rejects.toThrow(/^NOT_ALLOWED: /);
+    for (const bad of ['', '0a', 'AB', 'c'.repeat(41), 'x']) {
+      await expect(revoke([bad])).rejects.toThrow(/^BAD_ARGUMENT: /);
+    }
+    const many = Array.from({ length: LIMITS.revokedPerMemberMax }, (_, n) => `d${n}`);
+    await expect(revoke(many)).rejects.toThrow(/^TOO_LARGE: /);
   });
 
   it('opens the next epoch only, with another weight of the caller’s, and keeps the one before', async () => {

@@ -99,4 +99,13 @@ describe('blocktorrent consortium', () => {
       expect(value.error.message).toContain('expected');
     }
   });
+
+  it('takes an overlay certificate back, by its file', async () => {
+    const certificate = join(dirname(network.ledgerConfigFor('Org2MSP').certFile), 'overlay.pem');
+    const revoked = await cli('Org2MSP', 'revoke-certificate', certificate);
+    expect(revoked).toMatchObject({ code: 0 });
+    const shown = await cli('Org1MSP', 'show');
+    expect(shown.value.revoked).toEqual({ Org2MSP: revoked.value.serials });
+    expect(revoked.value.serials[0]).toMatch(/^[1-9a-f][0-9a-f]+$/);
+  });
 });

@@ -38,6 +38,8 @@ export class TrialMembership implements Membership {
   registered: Peer[];
   epochs: Epoch[];
   trialPolicy: Policy = POLICY;
+  /** `MSP_ID serial` of each certificate that was taken back. */
+  readonly revoked = new Set<string>();
   readonly #listeners = new Set<() => void>();
 
   constructor(peers: readonly TrialPeer[]) {
@@ -55,6 +57,9 @@ export class TrialMembership implements Membership {
 
   rootsOf(): readonly OverlayRoot[] {
     return this.roots;
+  }
+  isRevoked(mspId: MspId, serial: string): boolean {
+    return this.revoked.has(`${mspId} ${serial}`);
   }
   overlayKeyOf(mspId: MspId, name: string): Uint8Array | null {
     const found = this.registered.find((peer) => peer.mspId === mspId && peer.name === name);

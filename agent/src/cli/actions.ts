@@ -2,6 +2,7 @@
  * Bodies of the commands that work without a running agent: audits and opening shared files.
  * Each takes the configuration, its options and where to report progress; prints nothing.
  */
+import { X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
 import type {
   Argument,
@@ -14,6 +15,7 @@ import type { FetchResult } from '../audit/fetch.ts';
 import type { FetchTarget } from '../audit/recover.ts';
 import type { Config } from '../config/load.ts';
 import type { Ledger } from '../ledger/ledger.ts';
+import { serialOf } from '../overlay/peer-identity.ts';
 import type { Log } from '../runtime/log.ts';
 import { systemRandom } from '../runtime/random.ts';
 import { table, timeText } from './output.ts';
@@ -194,6 +196,21 @@ export async function showConsortium(context: ActionContext): Promise<ActionResu
         (auditors.map((auditor) => auditor.mspId).join(', ') || 'none'),
     ].join('\n');
     return { value: consortium, text, verified: true };
+  });
+}
+
+/** Takes overlay certificates of our own organisation back, by their PEM. */
+export async function revokeCertificates(
+  options: { readonly pems: readonly string[] },
+  context: ActionContext,
+): Promise<ActionResult> {
+  const certificates = options.pems.map((pem) => new X509Certificate(pem));
+  const serials = certificates.map(serialOf);
+  return withLedger(context, async (ledger) => {
+    const { txId } = await ledger.submit('ledger/consortium:RevokeCertificates', { serials });
+    const names = serials.map((serial) => `serial number ${serial}`).join(', ');
+    const text = `revoked for good: ${names}; every agent that follows the ledger ends its links`;
+    return { value: { serials, txId }, text, verified: true };
   });
 }
 

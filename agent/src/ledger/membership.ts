@@ -7,7 +7,14 @@
  */
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { fromHex } from '@blocktorrent/protocol/bytes.ts';
-import type { Consortium, Epoch, MspId, Peer, Policy } from '@blocktorrent/protocol/ledger-api.ts';
+import type {
+  Consortium,
+  Epoch,
+  Hex,
+  MspId,
+  Peer,
+  Policy,
+} from '@blocktorrent/protocol/ledger-api.ts';
 import type { Ledger } from './ledger.ts';
 
 export class ConsortiumView {
@@ -104,6 +111,11 @@ export class ConsortiumView {
   overlayKeyOf(mspId: MspId, peer: string): Uint8Array | null {
     const found = this.peers().find((one) => one.mspId === mspId && one.name === peer);
     return found === undefined ? null : fromHex(found.overlayKey, 32);
+  }
+
+  /** Whether an organisation has taken one of its overlay certificates back. */
+  isRevoked(mspId: MspId, serial: Hex): boolean {
+    return this.#consortium?.revoked?.[mspId]?.includes(serial) ?? false;
   }
 
   /** Whether the ledger still takes records of an epoch: the one in force and the one before. */

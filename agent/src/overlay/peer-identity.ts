@@ -6,7 +6,7 @@
  * holds: a root that two organisations claim names nobody.
  */
 import { X509Certificate } from 'node:crypto';
-import type { MspId } from '@blocktorrent/protocol/ledger-api.ts';
+import type { Hex, MspId } from '@blocktorrent/protocol/ledger-api.ts';
 import type { OverlayRoot } from './types.ts';
 
 /** Intermediates between a leaf and its root. */
@@ -56,6 +56,11 @@ export class RootTable {
     }
     return null;
   }
+}
+
+/** A certificate's serial number as the ledger has it: lower-case hex without leading zeros. */
+export function serialOf(certificate: X509Certificate): Hex {
+  return certificate.serialNumber.toLowerCase().replace(/^0+/, '');
 }
 
 function isIssuedBy(certificate: X509Certificate, root: X509Certificate): boolean {

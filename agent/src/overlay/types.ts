@@ -28,6 +28,8 @@ export interface Membership {
   readonly channel: string;
   /** Roots of all members and auditors. */
   rootsOf(): readonly OverlayRoot[];
+  /** Whether an organisation has taken back the overlay certificate with this serial number. */
+  isRevoked(mspId: MspId, serial: Hex): boolean;
   /** Ed25519 public key (32 bytes) of a registered peer, or null when there is no such peer. */
   overlayKeyOf(mspId: MspId, peer: string): Uint8Array | null;
   peers(): readonly Peer[];

@@ -41,6 +41,16 @@ export const consortiumCommand: CliCommand = {
         await runAction(contextOf(), (actions, action) => actions.enact(proposal, action));
       });
     listProposals(command, contextOf);
+    command
+      .command('revoke-certificate')
+      .description("take back overlay certificates of one's own organisation, for good")
+      .argument('<file...>', 'PEM of the certificates')
+      .action(async (paths: string[]) => {
+        const pems = await Promise.all(paths.map((path) => readFile(path, 'utf8')));
+        await runAction(contextOf(), (actions, action) =>
+          actions.revokeCertificates({ pems }, action),
+        );
+      });
   },
 };
 
