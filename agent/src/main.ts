@@ -32,6 +32,7 @@ import { appendLate } from './record/settle.ts';
 import { keepRegistered } from './registration.ts';
 import { systemClock } from './runtime/clock.ts';
 import { startControl } from './runtime/control.ts';
+import { claimDataFolder } from './runtime/data-format.ts';
 import { folderBytes } from './runtime/disk-space.ts';
 import { FILE_QUEUE_MIGRATIONS, FileQueue, type QueuedFile } from './runtime/file-queue.ts';
 import { type Health, startHttp } from './runtime/http.ts';
@@ -85,6 +86,7 @@ export async function runAgent(
   for (const folder of ['', 'spool', 'chunks', 'batches']) {
     mkdirSync(join(config.dataDir, folder), { recursive: true, mode: 0o700 });
   }
+  claimDataFolder(config.dataDir);
   const state = openDatabase(join(config.dataDir, 'state.sqlite'));
   await lifecycle.start({ name: 'state', stop: () => void state.close() });
   migrate(state, [...FILE_QUEUE_MIGRATIONS, DUTY_LIST_MIGRATION]);

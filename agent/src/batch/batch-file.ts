@@ -55,9 +55,14 @@ export function readMeta(database: Database): BatchMeta | null {
   if (database.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").get() === undefined) {
     return null;
   }
-  const version = database.pragma('user_version', { simple: true });
+  const version = Number(database.pragma('user_version', { simple: true }));
   if (version !== BATCH_VERSION) {
-    throw new BatchError('bad-batch', `${database.name}: version ${String(version)} is not known`);
+    const hint =
+      version > BATCH_VERSION ? '; a newer release has written it: install that one' : '';
+    throw new BatchError(
+      'bad-batch',
+      `${database.name} has version ${version}; this release knows ${BATCH_VERSION}${hint}`,
+    );
   }
   const get = database.prepare(BATCH_SQL.getMeta);
   const find = (key: BatchMetaKey): string | null =>
