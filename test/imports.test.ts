@@ -65,7 +65,7 @@ const IMPORTERS: Readonly<Record<string, readonly string[]>> = {
   systeminformation: ['agent/src/runtime/'],
   vitest: ['vitest.'],
   yaml: ['agent/src/config/yaml.ts', 'fabric/src/'],
-  zod: ['agent/src/config/schema.ts', 'agent/src/config/fields.ts'],
+  zod: ['agent/src/config/'],
 };
 
 /** Imports of a library as a value by a file that the table does not name. */

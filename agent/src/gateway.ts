@@ -23,8 +23,9 @@ import { createDecoderMemory } from './ingest/decoder-memory.ts';
 import { DUPLICATES_REMEMBERED, Duplicates } from './ingest/duplicates.ts';
 import type { DecoderMemory } from './ingest/finding.ts';
 import { Ingest, type IngestMetrics, ownReading, type ReadingStore } from './ingest/ingest.ts';
-import { MqttSource, type SubscriptionMemory } from './ingest/mqtt-source.ts';
+import { MqttSource, type MqttSourceState, type SubscriptionMemory } from './ingest/mqtt-source.ts';
 import { Taps } from './ingest/taps.ts';
+import { linkOf, statusTopicOf } from './mqtt-link.ts';
 import { systemClock } from './runtime/clock.ts';
 import { folderBytes, freeBytes } from './runtime/disk-space.ts';
 import type { Stage } from './runtime/file-queue.ts';
@@ -47,7 +48,12 @@ export interface GatewayCounts {
   readonly disk: DiskStatus;
   readonly anchor: AnchorStatus;
   /** `connected`: and subscribed, so that nothing published from here on is missed. */
-  readonly brokers: readonly { url: string; connected: boolean; reason: string | null }[];
+  readonly brokers: readonly {
+    url: string;
+    connected: boolean;
+    reason: string | null;
+    sessionsLost: number;
+  }[];
 }
 
 /** The gateway, or null where the agent has not the role `ingest`. */
@@ -68,6 +74,8 @@ export class Gateway {
   readonly #ingest: Ingest;
   readonly #sources: readonly MqttSource[];
   #deadLetters = 0;
+  /** What the metrics know of the brokers. */
+  #counted = { reconnects: 0, lost: 0 };
   #timer: NodeJS.Timeout | null = null;
   #diskTimer: NodeJS.Timeout | null = null;
 
@@ -92,9 +100,11 @@ export class Gateway {
       onOutcome: (outcome) => metrics.add('batchAnchors', 1, { outcome }),
       log: log.child({ component: 'anchor' }),
     });
+    // What we say of ourselves is no reading, whatever the rules.
+    const ownTopic = statusTopicOf(config, mqtt);
     this.#ingest = new Ingest({
       store: guarded(this.#store, this.#disk),
-      admits: (topic, nowMs) => this.#disk.admits(topic, nowMs),
+      admits: (topic, nowMs) => topic !== ownTopic && this.#disk.admits(topic, nowMs),
       decode: createDecode(mqtt.rules, memory),
       duplicates,
       clock: systemClock,
@@ -109,16 +119,11 @@ export class Gateway {
         this.#rotateIfDue();
       },
     });
-    const filters = mqtt.rules.map((rule) => rule.topic);
     this.#sources = mqtt.brokers.map(
       (broker) =>
         new MqttSource({
-          ...credentials(broker),
-          url: broker.url,
-          clientId: broker.clientId ?? `blocktorrent-${config.name}`,
-          filters,
+          ...linkOf(config, mqtt, broker),
           subscribed: subscriptionsOf(memory, broker),
-          version: broker.version,
           random: Math.random,
           clock: systemClock,
           sink: this.#ingest,
@@ -183,8 +188,8 @@ export class Gateway {
       openReadings: count,
       disk: this.#diskStatus(),
       anchor: this.#anchorer.status,
-      brokers: this.#sources.map(({ state: { url, subscribed, reason } }) => {
-        return { url, connected: subscribed, reason };
+      brokers: this.#sources.map(({ state: { url, subscribed, reason, sessionsLost } }) => {
+        return { url, connected: subscribed, reason, sessionsLost };
       }),
     };
   }
@@ -258,8 +263,16 @@ export class Gateway {
   }
 
   #countBrokers(): void {
-    const connected = this.#sources.filter((source) => source.state.connected).length;
-    this.#house.metrics.set('ingestBrokersConnected', connected);
+    const { metrics } = this.#house;
+    const states = this.#sources.map(({ state }) => state);
+    metrics.set('ingestBrokersConnected', states.filter(({ connected }) => connected).length);
+    const sum = (of: (state: MqttSourceState) => number) =>
+      states.reduce((total, state) => total + of(state), 0);
+    const reconnects = sum(({ connections }) => Math.max(0, connections - 1));
+    const lost = sum(({ sessionsLost }) => sessionsLost);
+    metrics.add('ingestReconnects', reconnects - this.#counted.reconnects);
+    metrics.add('ingestSessionsLost', lost - this.#counted.lost);
+    this.#counted = { reconnects, lost };
   }
 
   #ingestMetrics(metrics: Metrics): IngestMetrics {
@@ -330,18 +343,6 @@ function subscriptionsOf(memory: DecoderMemory, { url, clientId }: Broker): Subs
     get: () => JSON.parse(memory.get(key) ?? '[]') as string[],
     put: (filters) => memory.put(key, JSON.stringify(filters)),
   };
-}
-
-function credentials({ username, passwordFile, caFile }: Broker) {
-  return {
-    ...(username === undefined ? {} : { username }),
-    ...(passwordFile === undefined ? {} : { password: firstLine(passwordFile) }),
-    ...(caFile === undefined ? {} : { ca: readFileSync(caFile, 'utf8') }),
-  };
-}
-
-function firstLine(path: string): string {
-  return readFileSync(path, 'utf8').split(/\r?\n/, 1)[0] ?? '';
 }
 
 /** The kernel's name for this boot; where it has none, one for this process. */

@@ -2,30 +2,39 @@
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 
 export interface Mosquitto {
   readonly url: string;
+  readonly port: number;
   stop(): Promise<void>;
 }
 
-/** Starts it; resolves when it accepts connections. */
-export async function startMosquitto(): Promise<Mosquitto> {
-  const folder = mkdtempSync(join(tmpdir(), 'mosquitto-'));
-  const port = await freePort();
+/**
+ * Starts it; resolves when it accepts connections. `lines` are further ones of its configuration, in
+ * which FOLDER stands for its own folder; `port` is where it shall listen, if not anywhere.
+ */
+export async function startMosquitto(
+  lines: readonly string[] = ['allow_anonymous true'],
+  { folder = mkdtempSync(join(tmpdir(), 'mosquitto-')), port = 0, scheme = 'mqtt' } = {},
+): Promise<Mosquitto> {
+  const listenPort = port === 0 ? await freePort() : port;
   const config = join(folder, 'mosquitto.conf');
-  const lines = [`listener ${port} 127.0.0.1`, 'allow_anonymous true', 'persistence false'];
-  writeFileSync(config, `${[...lines, 'max_queued_messages 10000'].join('\n')}\n`);
+  const all = [`listener ${listenPort} 127.0.0.1`, 'max_queued_messages 10000'];
+  // Otherwise it gives up root, and can read nothing of the test's folder.
+  all.push(`user ${userInfo().username}`, ...lines);
+  writeFileSync(config, `${all.join('\n').replaceAll('FOLDER', folder)}\n`);
   const child = spawn('mosquitto', ['-c', config], { stdio: 'ignore' });
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-  await accepts(port);
+  await accepts(listenPort);
   return {
-    url: `mqtt://127.0.0.1:${port}`,
+    url: `${scheme}://127.0.0.1:${listenPort}`,
+    port: listenPort,
     async stop() {
       child.kill('SIGTERM');
       await ended;
-      rmSync(folder, { recursive: true });
+      rmSync(folder, { recursive: true, force: true });
     },
   };
 }

@@ -9,6 +9,9 @@ import { resolve } from 'node:path';
 import { decodeRecipient } from '@blocktorrent/protocol/age-keys.ts';
 import { z } from 'zod';
 
+/** Metadata: shown in the sample although it may be left out. */
+export const IN_SAMPLE = { inSample: true } as const;
+
 /** What one load needs besides the values. */
 export interface SchemaContext {
   /** Absolute folder that relative paths start from: the configuration file's. */

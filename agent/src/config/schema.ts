@@ -10,22 +10,19 @@ import {
   ageRecipient,
   endpoint,
   hostPort,
+  IN_SAMPLE,
   ms,
   mspId,
   type PathFields,
   pathFields,
   peerName,
-  pointer,
   type SchemaContext,
   text,
-  topicFilter,
   whole,
 } from './fields.ts';
+import { mqttSection } from './mqtt-schema.ts';
 
 export type { HostPort } from './fields.ts';
-
-/** Shown in the sample although it may be left out. */
-const IN_SAMPLE = { inSample: true } as const;
 
 /** The schema for one load; a function because paths depend on where the file is. */
 export function configSchema(context: SchemaContext) {
@@ -157,128 +154,6 @@ function overlaySection(paths: PathFields) {
         .describe('Further wait for the remaining receipts once there are enough.'),
     })
     .describe('The BitTorrent overlay.');
-}
-
-function mqttSection(paths: PathFields) {
-  const broker = z.strictObject({
-    url: z
-      .string()
-      .regex(/^(mqtts?|wss?):\/\/[^/@\s]+(\/\S*)?$/, {
-        error: 'mqtt://, mqtts://, ws:// or wss://host:port, without user and password',
-      })
-      .describe('Address of the broker.')
-      .meta({ examples: ['mqtt://127.0.0.1:1883'] }),
-    clientId: text('a client id', 'gateway-1')
-      .exactOptional()
-      .describe('By this the broker keeps the session; blocktorrent-NAME if not given.'),
-    username: text('a user name', 'gateway-1').exactOptional().describe('User name.'),
-    passwordFile: paths
-      .file('mqtt/password')
-      .exactOptional()
-      .describe('File whose first line is the password.'),
-    caFile: paths
-      .file('mqtt/ca.pem')
-      .exactOptional()
-      .describe("PEM certificates to trust for mqtts and wss, instead of the system's."),
-    version: z
-      .enum(['auto', '4', '5'])
-      .default('auto')
-      .describe('MQTT version: 5, 4 (that is 3.1.1), or auto (5, and 4 where that is refused).'),
-  });
-  return z
-    .strictObject({
-      brokers: z
-        .array(broker)
-        .min(1, { error: 'at least one broker' })
-        .describe('Brokers to subscribe at.'),
-      rules: z
-        .array(ruleSection())
-        .min(1, { error: 'at least one rule' })
-        .describe('What is subscribed to, and how it is read; the first rule that fits decides.'),
-    })
-    .describe('Where readings come from. Needed for the role ingest.');
-}
-
-/** Formats whose values the rule must point to; the others describe themselves. */
-const DOCUMENTS: readonly string[] = ['json', 'csv', 'cbor', 'msgpack'];
-const POINTERS = ['sensor', 'sequence', 'time', 'historical', 'value', 'values'] as const;
-
-function ruleSection() {
-  const columnName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, {
-    error: 'a column name: letters, digits and _',
-  });
-  return z
-    .strictObject({
-      topic: topicFilter().describe('MQTT topic filter.'),
-      decoder: z
-        .enum([
-          'json',
-          'number',
-          'csv',
-          'influx',
-          'senml-json',
-          'senml-cbor',
-          'cbor',
-          'msgpack',
-          'sparkplug',
-        ])
-        .default('json')
-        .describe(
-          'How payloads are read (docs/FORMATS.md); what cannot be read goes to the dead letters.',
-        ),
-      sensor: pointer('/sensor')
-        .exactOptional()
-        .describe("JSON pointer to the sensor's name; the topic if not given.")
-        .meta(IN_SAMPLE),
-      sequence: pointer('/seq')
-        .exactOptional()
-        .describe("JSON pointer to the sensor's own count, by which repetitions are found.")
-        .meta(IN_SAMPLE),
-      time: pointer('/time')
-        .exactOptional()
-        .describe("JSON pointer to the sensor's time: a number since 1970, or ISO 8601.")
-        .meta(IN_SAMPLE),
-      timeUnit: z
-        .enum(['ms', 's', 'us', 'ns'])
-        .exactOptional()
-        .describe('Unit of times that are numbers; ms if not given, ns for influx.'),
-      historical: pointer('/buffered')
-        .exactOptional()
-        .describe('JSON pointer to true where the reading waited in the sensor’s buffer.'),
-      historicalAfterMs: ms(0, 31_536_000_000)
-        .default(60_000)
-        .describe('A reading so much older than its arrival waited in a buffer; 0: never.'),
-      value: pointer('/value')
-        .exactOptional()
-        .describe('JSON pointer to the one value; or use `values`.')
-        .meta(IN_SAMPLE),
-      values: z
-        .record(columnName, pointer('/temperature'))
-        .exactOptional()
-        .describe('JSON pointers to several values, by name.')
-        .meta({ examples: [{ temperature: '/t', humidity: '/h' }], alternative: true }),
-      priority: whole(0, 9)
-        .default(5)
-        .describe('Where the disk is full: readings of the highest priority are kept longest.'),
-      unit: text('a unit', 'Cel').exactOptional().describe('Unit of the value (UCUM).'),
-      separator: z
-        .string()
-        .length(1, { error: 'one character' })
-        .default(',')
-        .describe('Between the columns of CSV.'),
-    })
-    .superRefine((rule, context) => {
-      const report = (message: string) => context.addIssue({ code: 'custom', message });
-      if (rule.topic.startsWith('$blocktorrent')) report('a topic that is not reserved');
-      if (DOCUMENTS.includes(rule.decoder)) {
-        if ((rule.value === undefined) === (rule.values === undefined)) {
-          report('either `value` or `values`');
-        }
-        return;
-      }
-      const idle = POINTERS.find((key) => rule[key] !== undefined);
-      if (idle !== undefined) report(`no \`${idle}\`: ${rule.decoder} describes itself`);
-    });
 }
 
 function batchSection() {

@@ -11,7 +11,7 @@
  */
 import { createHash } from 'node:crypto';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
-import { type Reading, requireReading } from '@blocktorrent/protocol/reading.ts';
+import { type Reading, requireReading, type Sample } from '@blocktorrent/protocol/reading.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Decode } from './decode.ts';
@@ -26,6 +26,8 @@ export interface Message {
   readonly retain: boolean;
   /** Packet identifier to acknowledge; null for QoS 0. */
   readonly messageId: number | null;
+  /** What stands on its envelope (MQTT 5), to be kept with the reading; none if not given. */
+  readonly properties?: readonly Sample[];
 }
 
 /** The connection that delivered a message. */
@@ -230,7 +232,9 @@ export class Ingest implements MessageSink {
     const decoded = this.#options.decode(topic, payload, base.receivedMs);
     if (decoded.refusal !== null) return { ...base, payload, ...NOTHING_FOUND, ...decoded };
     const { rule: _, ...finding } = decoded;
-    const draft: Draft = { ...base, payload, ...finding };
+    const { properties = [] } = message;
+    const samples = properties.length === 0 ? finding.samples : [...finding.samples, ...properties];
+    const draft: Draft = { ...base, payload, ...finding, samples };
     try {
       requireReading({ ...draft, seq: 1, duplicateOf: null });
       return draft;

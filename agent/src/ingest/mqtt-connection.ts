@@ -9,6 +9,7 @@
  */
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import type { Delivery, MessageSink } from './ingest.ts';
+import { propertySamples } from './message-properties.ts';
 
 /** CONNACK and the end of a connection, as the source needs to know them. */
 export interface ConnectionEvents {
@@ -24,6 +25,8 @@ export interface ConnectionEnd {
   readonly versionRefused: boolean;
   /** A CONNACK had accepted the connection. */
   readonly wasConnected: boolean;
+  /** The broker says that we may not: user, password, client id, or the topic of the will. */
+  readonly notAuthorised: boolean;
 }
 
 /** What the broker granted for a filter. */
@@ -34,10 +37,18 @@ export interface Grant {
   readonly reason: string | null;
 }
 
+/** A message that the broker keeps for who subscribes later. */
+export interface RetainedMessage {
+  readonly topic: string;
+  readonly payload: string;
+}
+
 /** One object for all messages: making an error for each would cost a stack trace. */
 const HELD = new Error('held until it is durable');
 /** CONNACK codes for a protocol version that the broker does not speak: 3.1.1 and 5. */
 const VERSION_REFUSED: readonly unknown[] = [1, 132];
+/** CONNACK codes for what we may not: 3.1.1 (4, 5) and 5 (134, 135). */
+const NOT_AUTHORISED: readonly unknown[] = [4, 5, 134, 135];
 /** A broker that does not take our DISCONNECT for so long is left without it. */
 const STOP_WITHIN_MS = 2000;
 /** SUBACK codes from here on are refusals [MQTT-3.9.3-2]. */
@@ -59,23 +70,35 @@ export class MqttConnection implements Delivery {
   #ended = false;
   #wasConnected = false;
   #versionRefused = false;
+  #notAuthorised = false;
   #reason: string | null = null;
+  /** Topic of the message in hand where it came as an alias (MQTT 5). */
+  #aliased = '';
+  /** Published, retained, before an orderly end. */
+  #farewell: RetainedMessage | null = null;
 
   constructor(url: string, options: IClientOptions, sink: MessageSink, events: ConnectionEvents) {
     this.#sink = sink;
     this.#events = events;
     this.#client = connect(url, { ...options, reconnectPeriod: 0, resubscribe: false });
+    // Where a topic comes as an alias only this event has it; it comes just before `handleMessage`.
+    if (options.protocolVersion === 5) {
+      this.#client.on('message', (topic) => {
+        this.#aliased = topic;
+      });
+    }
     this.#client.handleMessage = (packet, callback) => {
       if (this.#taking && !this.#ended) {
-        const { topic, payload, qos, dup, retain, messageId } = packet;
+        const { topic, payload, qos, dup, retain, messageId, properties } = packet;
         this.#sink.take(
           {
-            topic,
+            topic: topic === '' ? this.#aliased : topic,
             payload: typeof payload === 'string' ? Buffer.from(payload) : payload,
             qos,
             dup,
             retain,
             messageId: qos === 1 ? (messageId ?? null) : null,
+            ...(properties === undefined ? {} : { properties: propertySamples(properties) }),
           },
           this,
         );
@@ -95,6 +118,7 @@ export class MqttConnection implements Delivery {
       this.#reason ??= error.message;
       const code = 'code' in error ? error.code : undefined;
       if (VERSION_REFUSED.includes(code)) this.#versionRefused = true;
+      if (NOT_AUTHORISED.includes(code)) this.#notAuthorised = true;
       if (!this.#client.connected) this.#client.end(true);
     });
     this.#client.on('disconnect', ({ reasonCode }) => {
@@ -121,6 +145,15 @@ export class MqttConnection implements Delivery {
   /** Resolves with UNSUBACK; rejects when the connection ends before. */
   async unsubscribe(filters: readonly string[]): Promise<void> {
     await this.#client.unsubscribeAsync([...filters]);
+  }
+
+  /**
+   * Publishes retained messages at QoS 1: `now` at once, `farewell` before an orderly end. Resolves
+   * with PUBACK; rejects where the broker refuses (MQTT 5 only: 3.1.1 cannot say so).
+   */
+  async announce(now: RetainedMessage, farewell: RetainedMessage): Promise<void> {
+    this.#farewell = farewell;
+    await this.#client.publishAsync(now.topic, now.payload, { qos: 1, retain: true });
   }
 
   acknowledge(messageIds: readonly number[]): number {
@@ -158,7 +191,13 @@ export class MqttConnection implements Delivery {
     const patience = setTimeout(() => this.#client.stream.destroy(), STOP_WITHIN_MS);
     const ended = new Promise<void>((resolve) => this.#client.once('close', resolve));
     if (this.#client.connected) {
-      this.#client.end();
+      if (this.#farewell !== null) {
+        const { topic, payload } = this.#farewell;
+        // Whatever becomes of it, DISCONNECT follows; `patience` has the last word.
+        this.#client.publish(topic, payload, { qos: 1, retain: true }, () => this.#client.end());
+      } else {
+        this.#client.end();
+      }
       await ended;
     } else {
       await this.#client.endAsync(true);
@@ -178,6 +217,7 @@ export class MqttConnection implements Delivery {
       reason: this.#reason ?? 'the connection was closed',
       versionRefused: this.#versionRefused,
       wasConnected: this.#wasConnected,
+      notAuthorised: this.#notAuthorised,
     });
   }
 }

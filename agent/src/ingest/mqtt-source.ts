@@ -24,10 +24,12 @@ export interface MqttSourceOptions {
   /** What the session was subscribed to before; unsubscribed from where it is no more in `filters`. */
   readonly subscribed?: SubscriptionMemory;
   readonly version: 'auto' | '4' | '5';
-  readonly username?: string;
-  readonly password?: string;
-  /** PEM certificates to trust for mqtts and wss. */
-  readonly ca?: string;
+  /** Asked for at each connection, so that a password or a certificate may change; may throw. */
+  readonly credentials?: () => MqttCredentials;
+  /** Group of a shared subscription. */
+  readonly share?: string;
+  /** Where to say, retained, whether this agent is there; also the topic of the will. */
+  readonly status?: { readonly topic: string; readonly name: string };
   readonly keepaliveSeconds?: number;
   /** How long a broker that speaks MQTT 5 keeps the session without us. */
   readonly sessionExpirySeconds?: number;
@@ -41,6 +43,16 @@ export interface MqttSourceOptions {
   readonly log: Log;
   /** Told when the connection comes, or goes. */
   readonly onState?: (state: MqttSourceState) => void;
+}
+
+/** What a connection is made with; PEM texts for mqtts and wss. */
+export interface MqttCredentials {
+  readonly username?: string;
+  readonly password?: string;
+  /** Certificates to trust, instead of the system's. */
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
 }
 
 /** The filters that the session at the broker may have, over restarts. */
@@ -63,6 +75,8 @@ export interface MqttSourceState {
   readonly reason: string | null;
   /** What the broker did not grant as asked: filter and reason. */
   readonly refused: readonly string[];
+  /** Sessions that the broker had forgotten when we came back: what it kept for us is gone. */
+  readonly sessionsLost: number;
 }
 
 /** Every default of the source. */
@@ -71,8 +85,13 @@ export const SOURCE_DEFAULTS = {
   sessionExpirySeconds: 7 * 86_400,
   packetBytesMax: 16 * 1024 * 1024,
   receiveMaximum: 65_535,
+  topicAliasMaximum: 1_000,
   connectTimeoutMs: 15_000,
 } as const;
+
+type StatusTopic = NonNullable<MqttSourceOptions['status']>;
+
+const NEVER_CONNECTED = { versionRefused: false, wasConnected: false, notAuthorised: false };
 
 /** See the header. */
 export class MqttSource {
@@ -99,6 +118,7 @@ export class MqttSource {
       connections: 0,
       reason: 'not started',
       refused: [],
+      sessionsLost: 0,
     };
   }
 
@@ -124,20 +144,25 @@ export class MqttSource {
 
   #connect(): void {
     this.#timer = null;
-    const connection = new MqttConnection(
-      this.#options.url,
-      this.#clientOptions(),
-      this.#options.sink,
-      {
-        connected: (sessionPresent) => this.#onConnected(connection, sessionPresent),
-        ended: (end) => this.#onEnded(end),
-      },
-    );
+    let clientOptions: IClientOptions;
+    try {
+      clientOptions = this.#clientOptions();
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#onEnded({ ...NEVER_CONNECTED, reason });
+      return;
+    }
+    const { url, sink } = this.#options;
+    const connection = new MqttConnection(url, clientOptions, sink, {
+      connected: (sessionPresent) => this.#onConnected(connection, sessionPresent),
+      ended: (end) => this.#onEnded(end),
+    });
     this.#connection = connection;
   }
 
   #onConnected(connection: MqttConnection, sessionPresent: boolean): void {
-    const { log, url, filters, clock } = this.#options;
+    const { log, url, clock, status } = this.#options;
+    const filters = this.#filters();
     this.#connectedAtMs = clock.monotonicMs();
     const { version, connections } = this.#state;
     this.#setState({ connected: true, connections: connections + 1, reason: null });
@@ -145,6 +170,11 @@ export class MqttSource {
     // Also where the session is present: the configuration may have changed since.
     const { subscribed } = this.#options;
     const before = subscribed?.get() ?? [];
+    if (!sessionPresent && (before.length > 0 || connections > 0)) {
+      this.#setState({ sessionsLost: this.#state.sessionsLost + 1 });
+      log.warn('the broker has forgotten our session, and what it kept for us', { url });
+    }
+    if (status !== undefined) this.#announce(connection, status);
     // Known before the broker knows: a filter that nobody remembers would stay for ever.
     const both = [...new Set([...before, ...filters])];
     if (both.length > before.length) subscribed?.put(both);
@@ -162,9 +192,26 @@ export class MqttSource {
     );
   }
 
+  /** Says on the status topic that we are there; nothing else waits for it. */
+  #announce(connection: MqttConnection, { topic, name }: StatusTopic): void {
+    const { url, log } = this.#options;
+    const online = { topic, payload: statusText(name, 'online') };
+    const stopped = { topic, payload: statusText(name, 'stopped') };
+    connection.announce(online, stopped).catch((error: unknown) => {
+      if (!this.#stopped) log.warn('the status topic was not taken', { url, topic, error });
+    });
+  }
+
+  /** The filters as the broker is asked for them. */
+  #filters(): readonly string[] {
+    const { filters, share } = this.#options;
+    return share === undefined ? filters : filters.map((filter) => `$share/${share}/${filter}`);
+  }
+
   /** Unsubscribes from what has left the configuration; the new filters are granted by now. */
   async #leave(connection: MqttConnection, before: readonly string[]): Promise<void> {
-    const { subscribed, filters, url, log } = this.#options;
+    const { subscribed, url, log } = this.#options;
+    const filters = this.#filters();
     const left = before.filter((filter) => !filters.includes(filter));
     try {
       if (left.length > 0) {
@@ -178,16 +225,18 @@ export class MqttSource {
   }
 
   #onEnded(end: ConnectionEnd): void {
-    const { log, url, clock } = this.#options;
+    const { log, url, clock, status } = this.#options;
     this.#connection = null;
     const uptimeMs = this.#connectedAtMs === null ? 0 : clock.monotonicMs() - this.#connectedAtMs;
     this.#connectedAtMs = null;
-    this.#setState({ connected: false, subscribed: false, reason: end.reason });
+    const hint = end.notAuthorised && status !== undefined ? willHint(status) : '';
+    const reason = `${end.reason}${hint}`;
+    this.#setState({ connected: false, subscribed: false, reason });
     if (this.#stopped) return;
     const other = this.#otherVersion(end);
     if (other !== null) this.#setState({ version: other });
     const waitMs = other !== null && end.versionRefused ? 0 : this.#backoff.next(uptimeMs);
-    log.warn('no connection to broker', { url, reason: end.reason, waitMs: Math.round(waitMs) });
+    log.warn('no connection to broker', { url, reason, waitMs: Math.round(waitMs) });
     this.#timer = setTimeout(() => this.#connect(), waitMs);
   }
 
@@ -205,16 +254,15 @@ export class MqttSource {
   }
 
   #clientOptions(): IClientOptions {
-    const { clientId, username, password, ca } = this.#options;
+    const { clientId, credentials, status } = this.#options;
     const settings = { ...SOURCE_DEFAULTS, ...this.#options };
     const base: IClientOptions = {
+      ...credentials?.(),
       clientId,
       clean: false,
       keepalive: settings.keepaliveSeconds,
       connectTimeout: SOURCE_DEFAULTS.connectTimeoutMs,
-      ...(username === undefined ? {} : { username }),
-      ...(password === undefined ? {} : { password }),
-      ...(ca === undefined ? {} : { ca }),
+      ...(status === undefined ? {} : { will: willOf(status) }),
     };
     if (this.#state.version === 4) return { ...base, protocolVersion: 4 };
     return {
@@ -224,7 +272,22 @@ export class MqttSource {
         sessionExpiryInterval: settings.sessionExpirySeconds,
         receiveMaximum: settings.receiveMaximum,
         maximumPacketSize: settings.packetBytesMax,
+        topicAliasMaximum: SOURCE_DEFAULTS.topicAliasMaximum,
       },
     };
   }
+}
+
+/** Who says it, and what: `online`, `stopped` (in order), `lost` (by the broker, as our will). */
+function statusText(name: string, state: 'online' | 'stopped' | 'lost'): string {
+  return JSON.stringify({ name, state });
+}
+
+function willOf({ topic, name }: StatusTopic) {
+  return { topic, payload: Buffer.from(statusText(name, 'lost')), qos: 1 as const, retain: true };
+}
+
+/** Brokers refuse a whole connection for a will that may not be published. */
+function willHint({ topic }: StatusTopic): string {
+  return ` (user, password, or the right to publish on '${topic}': see mqtt.statusTopic)`;
 }

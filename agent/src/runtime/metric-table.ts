@@ -30,6 +30,7 @@ export const METRICS = {
   ingestPublishToDurableSeconds: histogram('From arrival to durable.', SHORT_SECONDS),
   ingestBrokersConnected: gauge('MQTT brokers that are connected now.'),
   ingestReconnects: counter('Connections to a broker that had to be made again.'),
+  ingestSessionsLost: counter('Sessions that a broker had forgotten when we came back.'),
   // batch
   batchOpenReadings: gauge('Readings in the open batch.'),
   batchOpenBytes: gauge('Size of the open batch.'),
