@@ -14,7 +14,11 @@ import { LIMITS } from './limits.ts';
 import { SIGNATURE_BYTES } from './signing.ts';
 
 /** Names in the extension handshake's `m` (BEP 10). */
-export const EXTENSION = { manifest: 'bt_manifest', receipt: 'bt_receipt' } as const;
+export const EXTENSION = {
+  manifest: 'bt_manifest',
+  receipt: 'bt_receipt',
+  owner: 'bt_owner',
+} as const;
 
 /** "Here is a file that you are an owner of." */
 export interface ManifestOffer {
