@@ -2,6 +2,7 @@
  * Makes the adapters from the configuration: ledger, view of the consortium, overlay, address book.
  * The daemon and the one-off commands (audit, get) put the same parts together here.
  */
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromHex } from '@blocktorrent/protocol/bytes.ts';
@@ -42,6 +43,8 @@ export interface Net {
   /** Announces our listener, if there is one. */
   start(): Promise<void>;
   stop(): Promise<void>;
+  /** Reads certificate and key again, for new links. @throws Error; then the old ones stay. */
+  reloadCertificate(): void;
 }
 
 /** Overlay and DHT. `listen: false` for a command that only dials out. */
@@ -73,6 +76,7 @@ export function openNet(
     async start() {
       await overlay.start();
       await addressBook.start();
+      log.info('overlay runs', { listens: overlay.address, dht: addressBook.address });
       const address = config.overlay.advertise ?? overlay.address;
       // Not awaited: an announcement ends only when another node has taken it.
       if (listen && address !== null) void addressBook.announce(address);
@@ -80,6 +84,13 @@ export function openNet(
     async stop() {
       await addressBook.stop();
       await overlay.stop();
+    },
+    reloadCertificate() {
+      const tlsCertificate = readFileSync(config.overlay.certFile, 'utf8');
+      const tlsKey = readFileSync(config.overlay.keyFile, 'utf8');
+      overlay.setIdentity({ ...identity, tlsCertificate, tlsKey });
+      const { validTo } = new X509Certificate(tlsCertificate);
+      log.info('overlay certificate read again, for new links', { validTo });
     },
   };
 }

@@ -4,6 +4,7 @@
  * Always holds: an event is checkpointed after what it asks of us is noted, and duties that failed are
  * tried again without a new event. After a restart all events since the checkpoint come again.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Duties } from './consortium/duties.ts';
 import type { Ledger, LedgerEvent } from './ledger/ledger.ts';
 import type { ConsortiumView } from './ledger/membership.ts';
@@ -23,7 +24,7 @@ export interface EventLoopOptions {
   readonly gatherMs: number;
 }
 
-/** Failed duties are tried again after this long. */
+/** Failed duties, and a failed look at the consortium, are tried again after this long. */
 const RETRY_MS = 1_000;
 
 /** Runs until the signal is aborted. */
@@ -33,7 +34,7 @@ export async function runEventLoop(options: EventLoopOptions): Promise<void> {
   const { checkpointFile } = options;
   for await (const event of ledger.events({ signal, checkpointFile, fromStart: true })) {
     log.debug('ledger event', { event: event.name, txId: event.txId });
-    if (event.name === 'consortium-changed') await refresh(view, log);
+    if (event.name === 'consortium-changed') await refresh(view, log, signal);
     duties?.note(event);
     // The checkpoint moves when the next event is asked for: duties that this one asks for are done
     // or known by then, because both live in `perform`.
@@ -43,13 +44,19 @@ export async function runEventLoop(options: EventLoopOptions): Promise<void> {
   await dutiesLoop?.ended();
 }
 
-async function refresh(view: ConsortiumView, log: Log): Promise<void> {
-  try {
-    await view.refresh();
-  } catch (error) {
-    log.warn('the consortium could not be read; the last known state stands', {
-      error: error instanceof Error ? error.message : String(error),
-    });
+/** Until it has been read: who was removed or revoked must not stay because the ledger stuttered. */
+async function refresh(view: ConsortiumView, log: Log, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      await view.refresh();
+      return;
+    } catch (error) {
+      log.warn('the consortium could not be read; the last known state stands until it can', {
+        error: error instanceof Error ? error.message : String(error),
+      });
+    }
+    // Rejects only when aborted, which the loop sees.
+    await pause(RETRY_MS, undefined, { signal }).catch(() => undefined);
   }
 }
 

@@ -139,7 +139,7 @@ export async function runAgent(
   if (gateway !== null) await lifecycle.start({ ...bound(gateway), name: 'gateway' });
   const line = await startReports(lifecycle, { house, gateway, store, watchdog, wake });
   lifecycle.ready(line());
-  reloads?.set(() => void lifecycle.reload(() => reload(config, reloads, log)));
+  reloads?.set(() => void lifecycle.reload(() => reload(config, reloads, net, log)));
   await lifecycle.untilStopped();
   await lifecycle.stop('signal');
 }
@@ -198,7 +198,7 @@ async function startReports(
 }
 
 /** Applies what can be applied live, and says what waits for a restart; a bad file changes nothing. */
-function reload(config: Config, reloads: Reloads, log: LeveledLog): void {
+function reload(config: Config, reloads: Reloads, net: Net, log: LeveledLog): void {
   try {
     const { applied, needRestart } = applyLive(config, reloads.read());
     log.setLevel(config.log.level);
@@ -206,6 +206,12 @@ function reload(config: Config, reloads: Reloads, log: LeveledLog): void {
     if (needRestart.length > 0) log.warn('these changes wait for a restart', { needRestart });
   } catch (error) {
     log.error('the new configuration is wrong; the one in force stays', { error });
+    return;
+  }
+  try {
+    net.reloadCertificate();
+  } catch (error) {
+    log.error('the new overlay certificate cannot be used; the one in force stays', { error });
   }
 }
 

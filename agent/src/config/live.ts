@@ -15,7 +15,9 @@ export const LIVE_KEYS = [
   'consortium.confirmMaxDelayMs',
   'consortium.vote',
   'log.level',
+  'overlay.certFile',
   'overlay.graceMs',
+  'overlay.keyFile',
   'seal.chunksTarget',
   'seal.recipients',
 ] as const;

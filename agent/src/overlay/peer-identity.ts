@@ -7,7 +7,7 @@
  */
 import { X509Certificate } from 'node:crypto';
 import type { Hex, MspId } from '@blocktorrent/protocol/ledger-api.ts';
-import type { OverlayRoot } from './types.ts';
+import type { Membership, OverlayRoot } from './types.ts';
 
 /** Intermediates between a leaf and its root. */
 const CHAIN_DEPTH_MAX = 4;
@@ -42,20 +42,47 @@ export class RootTable {
     return this.#roots.some((entry) => entry.mspId === mspId);
   }
 
-  /** The organisation that vouches for a verified chain, or null. */
-  organisationOf(leaf: X509Certificate | undefined): MspId | null {
+  /** Who vouches for a chain that Node has verified, or null. */
+  chainOf(leaf: X509Certificate | undefined): PeerChain | null {
+    const certificates: X509Certificate[] = [];
     let certificate = leaf;
     for (let depth = 0; certificate !== undefined && depth <= CHAIN_DEPTH_MAX; depth++) {
       const current = certificate;
-      const issuers = new Set(
-        this.#roots.filter(({ root }) => isIssuedBy(current, root)).map(({ mspId }) => mspId),
-      );
-      if (issuers.size > 1) return null;
-      for (const mspId of issuers) return mspId;
+      certificates.push(current);
+      const issuers = this.#roots.filter(({ root }) => isIssuedBy(current, root));
+      const [first] = issuers;
+      if (issuers.some(({ mspId }) => mspId !== first?.mspId)) return null;
+      if (first !== undefined) return { mspId: first.mspId, certificates, root: first.root };
       certificate = current.issuerCertificate;
     }
     return null;
   }
+}
+
+/** A peer's certificates and the organisation whose root issued them. */
+export interface PeerChain {
+  readonly mspId: MspId;
+  /** The leaf, then intermediates. */
+  readonly certificates: readonly X509Certificate[];
+  readonly root: X509Certificate;
+}
+
+/**
+ * Why a chain is good no more, or null. Node looks at times once, at the handshake; this is for
+ * links that are open, and for what Node does not know: what the ledger says of serial numbers.
+ */
+export function whatEnded(
+  { mspId, certificates, root }: PeerChain,
+  membership: Pick<Membership, 'isRevoked'>,
+  nowMs: number,
+): string | null {
+  for (const certificate of [...certificates, root]) {
+    if (nowMs >= certificate.validToDate.getTime()) {
+      return `a certificate of ${mspId} expired at ${certificate.validToDate.toISOString()}`;
+    }
+  }
+  const revoked = certificates.map(serialOf).find((serial) => membership.isRevoked(mspId, serial));
+  return revoked === undefined ? null : `${mspId} has revoked its certificate ${revoked}`;
 }
 
 /** A certificate's serial number as the ledger has it: lower-case hex without leading zeros. */

@@ -2,8 +2,8 @@
  * The overlay over mutual TLS 1.3: a listener, dialling, and every link that is open.
  *
  * Enters: our certificate, the organisations' roots from the ledger. Leaves: links to peers who are
- * who their certificates say. Always holds: when the roots change, new connections are checked
- * against the new ones, and links of organisations without a root are closed.
+ * who their certificates say. Always holds: a link ends when its organisation has no root on the
+ * ledger any more, and when a certificate of its peer is revoked there or expires.
  */
 import {
   createServer as createNetServer,
@@ -27,7 +27,7 @@ import { dialMember } from './dial-member.ts';
 import { digestChunkAsync } from './digest-chunk.ts';
 import { WireLink } from './link.ts';
 import { LINK_LIMITS, type LinkLimits } from './link-limits.ts';
-import { RootTable } from './peer-identity.ts';
+import { type PeerChain, RootTable, whatEnded } from './peer-identity.ts';
 import {
   type Address,
   type DialMemberOptions,
@@ -54,10 +54,15 @@ export interface TlsOverlayOptions {
   readonly linksPerMemberMax?: number;
   /** Uplink limit: resolves when `bytes` may be sent. */
   readonly pace?: (bytes: number) => Promise<void>;
+  /** Milliseconds since 1970: by this, certificates expire. */
+  readonly nowMs?: () => number;
+  /** Open links are looked at for expired certificates this often. */
+  readonly expiryCheckMs?: number;
 }
 
 const CONNECTIONS_MAX = 2048;
 const LINKS_PER_MEMBER_MAX = 512;
+const EXPIRY_CHECK_MS = 10_000;
 
 export class TlsOverlay implements Overlay {
   readonly mspId: MspId;
@@ -66,7 +71,8 @@ export class TlsOverlay implements Overlay {
   readonly #options: TlsOverlayOptions;
   readonly #limits: LinkLimits;
   readonly #peerId: Uint8Array;
-  readonly #links = new Set<WireLink>();
+  /** Open links, and by which certificates. */
+  readonly #links = new Map<WireLink, PeerChain>();
   readonly #raw = new Set<Socket>();
   #identity: OverlayIdentity;
   #roots: RootTable;
@@ -75,6 +81,7 @@ export class TlsOverlay implements Overlay {
   #setServerContext: (context: SecureContextOptions) => void = () => undefined;
   #acceptor: (link: Link) => LinkHandler | null = () => null;
   #endMembership: () => void = () => undefined;
+  #expiryTimer: NodeJS.Timeout | null = null;
   #stopped = false;
 
   constructor(options: TlsOverlayOptions) {
@@ -102,7 +109,8 @@ export class TlsOverlay implements Overlay {
   async start(): Promise<void> {
     this.#endMembership = this.#options.membership.onChange(() => this.#reload());
     this.#reload();
-    const { listen } = this.#options;
+    const { listen, expiryCheckMs = EXPIRY_CHECK_MS } = this.#options;
+    this.#expiryTimer = setInterval(() => this.#closeEnded(), expiryCheckMs);
     if (listen === null) return;
     const server = this.#createServer();
     await new Promise<void>((resolve, reject) => {
@@ -119,11 +127,12 @@ export class TlsOverlay implements Overlay {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#endMembership();
+    if (this.#expiryTimer !== null) clearInterval(this.#expiryTimer);
     const server = this.#server;
     this.#server = null;
     const closed =
       server === null ? null : new Promise<void>((resolve) => server.close(() => resolve()));
-    for (const link of [...this.#links]) link.close('stopping');
+    for (const link of [...this.#links.keys()]) link.close('stopping');
     const gone = [...this.#raw].map(
       (raw) => new Promise<void>((resolve) => void raw.once('close', () => resolve())),
     );
@@ -138,6 +147,8 @@ export class TlsOverlay implements Overlay {
   }
 
   setIdentity(identity: OverlayIdentity): void {
+    // Throws for a pair that does not fit, before anything has changed.
+    createSecureContext({ cert: identity.tlsCertificate, key: identity.tlsKey });
     this.#identity = identity;
     this.#reload();
   }
@@ -153,15 +164,21 @@ export class TlsOverlay implements Overlay {
     const raw = await this.#connect(address, signal);
     this.accounts.attribute(raw, options.infoHash);
     const tls = await this.#secure(raw, signal);
-    const mspId = this.#roots.organisationOf(tls.getPeerX509Certificate());
-    if (mspId !== options.mspId) {
+    const chain = this.#roots.chainOf(tls.getPeerX509Certificate());
+    if (chain?.mspId !== options.mspId) {
       tls.destroy();
+      const found = chain?.mspId ?? 'nobody we know';
       throw new LinkError(
         'wrong-peer',
-        `${address.host}:${address.port} is ${mspId ?? 'nobody we know'}, expected ${options.mspId}`,
+        `${address.host}:${address.port} is ${found}, expected ${options.mspId}`,
       );
     }
-    return this.#openLink(tls, raw, mspId, options);
+    const ended = this.#whatEnded(chain);
+    if (ended !== null) {
+      tls.destroy();
+      throw new LinkError('untrusted', ended);
+    }
+    return this.#openLink(tls, raw, chain, options);
   }
 
   dialMember(options: DialMemberOptions): Promise<Link> {
@@ -185,8 +202,23 @@ export class TlsOverlay implements Overlay {
     }
     this.#context = createSecureContext(this.#contextOptions());
     this.#setServerContext(this.#contextOptions());
-    for (const link of [...this.#links]) {
+    for (const link of [...this.#links.keys()]) {
       if (!this.#roots.has(link.mspId)) link.close(`${link.mspId} has no root on the ledger`);
+    }
+    this.#closeEnded();
+  }
+
+  #whatEnded(chain: PeerChain): string | null {
+    return whatEnded(chain, this.#options.membership, this.#options.nowMs?.() ?? Date.now());
+  }
+
+  /** Ends the links of peers whose certificate has expired or was revoked. */
+  #closeEnded(): void {
+    for (const [link, chain] of [...this.#links]) {
+      const ended = this.#whatEnded(chain);
+      if (ended === null) continue;
+      this.#options.log.warn('a link ends with its certificate', { reason: ended });
+      link.close(ended);
     }
   }
 
@@ -230,25 +262,25 @@ export class TlsOverlay implements Overlay {
   }
 
   #welcome(tls: TLSSocket, raw: Socket): void {
-    const mspId = this.#roots.organisationOf(tls.getPeerX509Certificate());
+    const chain = this.#roots.chainOf(tls.getPeerX509Certificate());
     const refusal =
-      mspId === null
+      chain === null
         ? 'its certificate is of no organisation on the ledger'
-        : this.#linksOf(mspId) >= (this.#options.linksPerMemberMax ?? LINKS_PER_MEMBER_MAX)
-          ? `${mspId} has too many links`
-          : null;
-    if (mspId === null || refusal !== null || this.#stopped) {
+        : this.#linksOf(chain.mspId) >= (this.#options.linksPerMemberMax ?? LINKS_PER_MEMBER_MAX)
+          ? `${chain.mspId} has too many links`
+          : this.#whatEnded(chain);
+    if (chain === null || refusal !== null || this.#stopped) {
       this.#options.log.info('refused a connection', { reason: refusal ?? 'stopping' });
       tls.on('error', () => undefined);
       tls.destroy();
       return;
     }
-    this.#addLink(tls, raw, mspId, null, (link) => this.#acceptor(link), {});
+    this.#addLink(tls, raw, chain, null, (link) => this.#acceptor(link), {});
   }
 
   #linksOf(mspId: MspId): number {
     let count = 0;
-    for (const link of this.#links) if (link.mspId === mspId) count += 1;
+    for (const link of this.#links.keys()) if (link.mspId === mspId) count += 1;
     return count;
   }
 
@@ -271,12 +303,12 @@ export class TlsOverlay implements Overlay {
     return tls;
   }
 
-  #openLink(tls: TLSSocket, raw: Socket, mspId: MspId, options: DialOptions): Promise<Link> {
+  #openLink(tls: TLSSocket, raw: Socket, chain: PeerChain, options: DialOptions): Promise<Link> {
     return new Promise((resolve, reject) => {
       const onAbort = () => link.close('aborted');
       options.signal?.addEventListener('abort', onAbort, { once: true });
       const finish = () => options.signal?.removeEventListener('abort', onAbort);
-      const link = this.#addLink(tls, raw, mspId, options.infoHash, () => options.handler, {
+      const link = this.#addLink(tls, raw, chain, options.infoHash, () => options.handler, {
         onOpen: (open) => {
           finish();
           resolve(open);
@@ -293,11 +325,12 @@ export class TlsOverlay implements Overlay {
   #addLink(
     tls: TLSSocket,
     raw: Socket,
-    mspId: MspId,
+    chain: PeerChain,
     infoHash: Hex | null,
     accept: (link: Link) => LinkHandler | null,
     on: { onOpen?: (link: Link) => void; onClosed?: (error: LinkError) => void },
   ): WireLink {
+    const { mspId } = chain;
     const link = new WireLink({
       tls,
       raw,
@@ -321,7 +354,7 @@ export class TlsOverlay implements Overlay {
       },
       ...(this.#options.pace === undefined ? {} : { pace: this.#options.pace }),
     });
-    this.#links.add(link);
+    this.#links.set(link, chain);
     return link;
   }
 }

@@ -183,7 +183,10 @@ export interface Overlay {
   dialMember(options: DialMemberOptions): Promise<Link>;
   /** The three digests of a chunk, without holding up the links (P §3.2.1). */
   digestChunk(bytes: Uint8Array): Promise<ChunkDigests>;
-  /** Another certificate of our own from now on, without a restart. */
+  /**
+   * Another certificate of our own for new links, without a restart; open ones go on.
+   * @throws Error where certificate and key do not fit; then nothing has changed.
+   */
   setIdentity(identity: OverlayIdentity): void;
 }
 
