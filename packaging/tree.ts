@@ -55,6 +55,7 @@ export function installTree(
     if (WORKSPACES[name] === undefined) rmSync(join(folder, name), { recursive: true });
     for (const part of WORKSPACES[name] ?? []) copy(join(name, part), folder);
   }
+  for (const name of ['notify.ts', 'ready.ts']) copy(join('systemd', name), folder);
   for (const name of ['package-lock.json', '.npmrc']) rmSync(join(folder, name));
   mkdirSync(join(folder, 'bin'));
   symlinkSync(`../node_modules/node-linux-${cpu}/bin/node`, join(folder, 'bin/node'));

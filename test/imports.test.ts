@@ -54,7 +54,7 @@ const IMPORTERS: Readonly<Record<string, readonly string[]>> = {
   'fabric-shim': ['chaincode/'],
   'fabric-shim-api': ['chaincode/'],
   'google-protobuf': ['devledger/src/'],
-  koffi: ['agent/src/runtime/notify.ts'],
+  koffi: ['systemd/notify.ts'],
   merkletreejs: ['protocol/src/merkle.ts'],
   mqtt: ['agent/src/ingest/', 'sensors-sim/'],
   pino: ['agent/src/runtime/log.ts'],
@@ -194,6 +194,8 @@ describe('the import rules refuse', () => {
       'agent/src/main.ts',
       "import { a } from '@blocktorrent/devledger/a.ts';",
     ],
+    ['the chaincode with systemd', 'chaincode/src/x.ts', "import '../../systemd/ready.ts';"],
+    ['systemd with the agent', 'systemd/x.ts', "import '../agent/src/main.ts';"],
     [
       'the agent with the broker',
       'agent/src/ingest/x.ts',
@@ -253,6 +255,11 @@ describe('the import rules allow', () => {
       "import type { Log } from '../runtime/log.ts';",
     ],
     ['the pipeline with stages', 'agent/src/pipeline.ts', "import { a } from './seal/seal.ts';"],
+    [
+      'the agent’s adapter with the datagrams to systemd',
+      'agent/src/runtime/x.ts',
+      "import { notifySender } from '../../../systemd/notify.ts';",
+    ],
     ['the command line with main', 'agent/src/cli/x.ts', "await import('../main.ts');"],
   ];
   it.each(allowed)('%s', (_title, path, text) => {

@@ -4,6 +4,7 @@
  * Prints one JSON line on standard output when it listens, `{"ready":true,"address":"host:port"}`;
  * warnings are JSON lines on standard error. SIGTERM and SIGINT end it in order, with exit code 0.
  */
+import { channel } from 'node:diagnostics_channel';
 import { parseArgs } from 'node:util';
 import { type Broker, DEFAULTS, startBroker } from './broker.ts';
 
@@ -62,6 +63,8 @@ try {
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
   console.log(JSON.stringify({ ready: true, address: broker.address }));
+  // For systemd/ready.ts, where a unit starts us.
+  channel('blocktorrent:ready').publish({ address: broker.address });
 } catch (error) {
   const message = error instanceof Error ? error.message : String(error);
   const usage = error instanceof UsageError || (error instanceof TypeError && 'code' in error);

@@ -6,6 +6,7 @@
  * Prints `{"ready":true,"address":"127.0.0.1:PORT"}` as the first line; ends on SIGTERM and SIGINT.
  * fabric-shim ends the process when a peer sends KEEPALIVE: leave `chaincode.keepalive` at 0.
  */
+import { channel } from 'node:diagnostics_channel';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { parseArgs } from 'node:util';
@@ -37,6 +38,9 @@ const GRPC_OPTIONS = {
   'grpc.keepalive_permit_without_calls': 1,
 };
 
+/** The command line is wrong: starting again with the same one does not help. */
+class UsageError extends Error {}
+
 /** Options from the command line; throws an Error that names the one that is wrong. */
 export function readOptions(args: readonly string[]): Options {
   const { values } = parseArgs({
@@ -52,24 +56,24 @@ export function readOptions(args: readonly string[]): Options {
   });
   const { chaincode, ccid } = values;
   if (chaincode !== CHAINCODE.ledger && chaincode !== CHAINCODE.keys) {
-    throw new Error(`--chaincode: expected ledger or keys, got ${chaincode ?? 'nothing'}`);
+    throw new UsageError(`--chaincode: expected ledger or keys, got ${chaincode ?? 'nothing'}`);
   }
-  if (ccid === undefined || ccid === '') throw new Error('--ccid: expected the package id');
+  if (ccid === undefined || ccid === '') throw new UsageError('--ccid: expected the package id');
   const [, host = '', portText = ''] = LISTEN.exec(values.listen ?? '') ?? [];
   const port = Number(portText);
   if (host === '' || port > 65_535) {
-    throw new Error(`--listen: expected HOST:PORT, got ${values.listen ?? 'nothing'}`);
+    throw new UsageError(`--listen: expected HOST:PORT, got ${values.listen ?? 'nothing'}`);
   }
   const files = [values['tls-key'], values['tls-cert'], values['tls-client-ca']];
   const [key, cert, clientCa] = files;
   if (files.every((file) => file === undefined)) {
     if (!LOOPBACK.includes(host)) {
-      throw new Error(`--listen: without TLS only loopback is served, got ${host}`);
+      throw new UsageError(`--listen: without TLS only loopback is served, got ${host}`);
     }
     return { chaincode, host, port, ccid, tls: null };
   }
   if (key === undefined || cert === undefined || clientCa === undefined) {
-    throw new Error('expected --tls-key, --tls-cert and --tls-client-ca together');
+    throw new UsageError('expected --tls-key, --tls-cert and --tls-client-ca together');
   }
   const tls = {
     key: readFileSync(key),
@@ -128,14 +132,22 @@ export async function runChaincode(
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => process.exit(0));
   const address = await serve(options, wrap);
   process.stdout.write(`${JSON.stringify({ ready: true, address })}\n`);
+  // For systemd/ready.ts, where a unit starts us.
+  channel('blocktorrent:ready').publish({ address });
   if (options.tls === null) {
     process.stderr.write(`${options.chaincode}: without TLS, for this machine only (${address})\n`);
   }
 }
 
+/** Wrong options, also those that `parseArgs` does not know, and TLS files that are not there. */
+function isUsage(error: unknown): boolean {
+  const { code } = Object(error) as { code?: unknown };
+  return error instanceof UsageError || /^(ERR_PARSE_ARGS|ENOENT|EACCES)/.test(String(code));
+}
+
 if (import.meta.main) {
   runChaincode(process.argv.slice(2)).catch((error: unknown) => {
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-    process.exit(1);
+    process.exit(isUsage(error) ? 2 : 1);
   });
 }

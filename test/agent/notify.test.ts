@@ -1,8 +1,9 @@
 /** What systemd is told, and when its watchdog is fed: datagrams as a Python listener sees them. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Lifecycle } from '../../agent/src/runtime/lifecycle.ts';
@@ -10,6 +11,7 @@ import { createLog, silentLog } from '../../agent/src/runtime/log.ts';
 import { createNotify, watchdogIntervalMs } from '../../agent/src/runtime/notify.ts';
 import { requireTool } from '../support/tools.ts';
 
+const ROOT = resolve(import.meta.dirname, '../..');
 /** Binds a datagram socket at argv[1] (`@` is an abstract name), then prints what comes, in hex. */
 const LISTENER = `
 import socket, sys
@@ -75,6 +77,40 @@ describe('systemd is told', () => {
       expect(await next()).toBe('READY=1\nSTATUS=1 file under way');
     }
     expect(await next()).toBe('STOPPING=1');
+  });
+
+  it.each([
+    ['broker', ['broker/src/main.ts', '--listen', '127.0.0.1:0']],
+    [
+      'chaincode',
+      ['chaincode/src/serve.ts', '--chaincode', 'keys', '--listen', '127.0.0.1:0', '--ccid', 'k'],
+    ],
+  ])('by the %s: READY when it serves, then the watchdog is fed, STOPPING', async (_name, args) => {
+    const path = join(folder, 'notify');
+    const next = await listen(path);
+    const child = spawn(process.execPath, ['--import', './systemd/ready.ts', ...args], {
+      cwd: ROOT,
+      env: { ...process.env, NOTIFY_SOCKET: path, WATCHDOG_USEC: '100000' },
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    const gone = once(child, 'exit');
+    try {
+      const told: string[] = [];
+      const until = async (text: string) => {
+        while (!(told.at(-1) ?? '').startsWith(text)) told.push(await next());
+      };
+      const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+      await until('READY=1');
+      const { address } = JSON.parse(String((await lines.next()).value)) as { address: string };
+      expect(told.at(-1)).toBe(`READY=1\nSTATUS=serving at ${address}`);
+      await until('WATCHDOG=1');
+      child.kill('SIGTERM');
+      await until('STOPPING=1');
+      expect(told.filter((state) => state.startsWith('READY=1'))).toHaveLength(1);
+      expect((await gone)[0]).toBe(0);
+    } finally {
+      child.kill('SIGKILL');
+    }
   });
 
   it('nothing where it does not ask, and nothing fails where it has gone', async () => {

@@ -42,6 +42,14 @@ describe('the chaincode process', () => {
     expect(await once(child, 'exit')).toEqual([0, null]);
   });
 
+  it('ends with status 2 where its options are wrong, so that no unit starts it again', async () => {
+    const child = spawn(process.execPath, [MAIN, '--ccid', 'x:1', '--chaincode', 'no'], {
+      stdio: 'ignore',
+    });
+    children.push(child);
+    expect(await once(child, 'exit')).toEqual([2, null]);
+  });
+
   it('with TLS answers only those that its CA knows', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'chaincode-tls-'));
     const pki = await createPki(dir, 2);

@@ -61,6 +61,15 @@ describe('each unit', () => {
     ]);
   });
 
+  it.each(UNITS)('is ready when it says so, watched, and not started again in vain: %s', (unit) => {
+    expect(valuesOf(unit, 'Type')).toEqual(['notify']);
+    expect(valuesOf(unit, 'NotifyAccess')).toEqual(['main']);
+    expect(Number(valuesOf(unit, 'WatchdogSec')[0])).toBeGreaterThan(0);
+    expect(valuesOf(unit, 'Restart')).toEqual(['on-failure']);
+    expect(valuesOf(unit, 'RestartPreventExitStatus')).toEqual([String(EXIT.usage)]);
+    expect(valuesOf(unit, 'StartLimitBurst')).toHaveLength(1);
+  });
+
   it('would be refused with a key that is mistyped, or without its sandbox', async () => {
     const text = readFileSync(pathOf('blocktorrent-agent.service'), 'utf8');
     expect(await verify('x.service', text.replace('ProtectHome', 'ProtectHomes'))).toContain(
@@ -79,13 +88,6 @@ describe('each unit', () => {
 
 describe('the agent’s unit', () => {
   const unit = 'blocktorrent-agent.service';
-
-  it('waits for READY, is watched, and is not started again with a wrong configuration', () => {
-    expect(valuesOf(unit, 'Type')).toEqual(['notify']);
-    expect(Number(valuesOf(unit, 'WatchdogSec')[0])).toBeGreaterThan(0);
-    expect(valuesOf(unit, 'RestartPreventExitStatus')).toEqual([String(EXIT.usage)]);
-    expect(valuesOf(unit, 'StartLimitBurst')).toHaveLength(1);
-  });
 
   it('checks the configuration before the agent is told to read it', () => {
     const [check, hangup] = valuesOf(unit, 'ExecReload');
