@@ -68,6 +68,9 @@ export class TrialMembership implements Membership {
   peers(): readonly Peer[] {
     return this.registered;
   }
+  epoch(): number {
+    return this.epochs.at(-1)?.epoch ?? 0;
+  }
   epochOf(epoch: number): Epoch | null {
     return this.epochs.find((known) => known.epoch === epoch) ?? null;
   }

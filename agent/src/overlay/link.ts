@@ -16,6 +16,11 @@ import {
   encodeReceiptMessage,
   type ManifestMessage,
 } from '@blocktorrent/protocol/overlay-messages.ts';
+import {
+  decodeOwnerMessage,
+  encodeOwnerMessage,
+  type OwnerMessage,
+} from '@blocktorrent/protocol/owner-messages.ts';
 import { BlockClient } from './block-client.ts';
 import { BlockServer } from './block-server.ts';
 import { MessageGuard } from './guard.ts';
@@ -25,6 +30,8 @@ import { GuardedWire } from './wire.ts';
 
 /** Messages of ours that one link may carry; a torrent needs a handful. */
 const EXTENSION_MESSAGES_MAX = 4096;
+/** Names of our messages. */
+const EXTENSIONS: readonly unknown[] = Object.values(EXTENSION);
 /** How long a closing socket may take to flush. */
 const FLUSH_MS = 2_000;
 
@@ -133,6 +140,10 @@ export class WireLink implements Link {
     this.#sendExtension(EXTENSION.receipt, encodeReceiptMessage(receipt));
   }
 
+  sendOwnerMessage(message: OwnerMessage): void {
+    this.#sendExtension(EXTENSION.owner, encodeOwnerMessage(message));
+  }
+
   close(reason: string): void {
     this.#end('closed', reason);
   }
@@ -214,7 +225,7 @@ export class WireLink implements Link {
       this.#open();
       return;
     }
-    if (name !== EXTENSION.manifest && name !== EXTENSION.receipt) return;
+    if (!EXTENSIONS.includes(name)) return;
     this.#extensionMessages += 1;
     if (this.#extensionMessages > EXTENSION_MESSAGES_MAX) {
       throw new RangeError(`more than ${EXTENSION_MESSAGES_MAX} messages of ours on one link`);
@@ -222,9 +233,12 @@ export class WireLink implements Link {
     if (name === EXTENSION.manifest) {
       const message = decodeManifestMessage(payload);
       this.#handler?.onManifestMessage?.(this, message);
-    } else {
+    } else if (name === EXTENSION.receipt) {
       const receipt = decodeReceiptMessage(payload);
       this.#handler?.onReceipt?.(this, receipt);
+    } else {
+      const message = decodeOwnerMessage(payload);
+      this.#handler?.onOwnerMessage?.(this, message);
     }
   }
 

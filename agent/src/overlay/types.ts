@@ -16,6 +16,7 @@ import type {
 } from '@blocktorrent/protocol/ledger-api.ts';
 import type { SignedManifest } from '@blocktorrent/protocol/manifest.ts';
 import type { ManifestMessage } from '@blocktorrent/protocol/overlay-messages.ts';
+import type { OwnerMessage } from '@blocktorrent/protocol/owner-messages.ts';
 
 /** A certificate that issues one organisation's overlay TLS certificates. */
 export interface OverlayRoot {
@@ -33,6 +34,8 @@ export interface Membership {
   /** Ed25519 public key (32 bytes) of a registered peer, or null when there is no such peer. */
   overlayKeyOf(mspId: MspId, peer: string): Uint8Array | null;
   peers(): readonly Peer[];
+  /** Number of the epoch in force. @throws Error while the ledger has never been reached. */
+  epoch(): number;
   /** A known epoch (at least the current and the previous one), or null. */
   epochOf(epoch: number): Epoch | null;
   policy(): Policy;
@@ -121,6 +124,8 @@ export interface Link {
   /** @throws LinkError 'violation' when the other side does not speak `bt_manifest`. */
   sendManifestMessage(message: ManifestMessage): void;
   sendReceipt(receipt: SignedReceipt): void;
+  /** @throws LinkError 'violation' when the other side does not speak `bt_owner`. */
+  sendOwnerMessage(message: OwnerMessage): void;
   /** Ends the link; `reason` goes to the log of both sides' owners, not over the wire. */
   close(reason: string): void;
 }
@@ -131,6 +136,7 @@ export interface LinkHandler {
   readonly read?: (index: number, offset: number, length: number) => Promise<Uint8Array>;
   readonly onManifestMessage?: (link: Link, message: ManifestMessage) => void;
   readonly onReceipt?: (link: Link, receipt: SignedReceipt) => void;
+  readonly onOwnerMessage?: (link: Link, message: OwnerMessage) => void;
   /** The other side has more chunks than before. */
   readonly onHave?: (link: Link) => void;
   readonly onClose?: (link: Link, reason: string) => void;

@@ -1,6 +1,6 @@
 /**
  * bittorrent-protocol's wire with two changes: what its parser or a listener throws while bytes are
- * read becomes the event `violation` of this wire, and both BEP 10 extensions of ours are announced.
+ * read becomes the event `violation` of this wire, and our BEP 10 extensions are announced.
  * This is the one file that imports the library.
  */
 import { EXTENSION } from '@blocktorrent/protocol/overlay-messages.ts';
@@ -12,6 +12,7 @@ export class GuardedWire extends Wire {
     super(type);
     this.use(ManifestExtension);
     this.use(ReceiptExtension);
+    this.use(OwnerExtension);
     this.extendedHandshake.v = 'blocktorrent';
   }
 
@@ -34,3 +35,5 @@ class ManifestExtension {}
 Object.defineProperty(ManifestExtension.prototype, 'name', { value: EXTENSION.manifest });
 class ReceiptExtension {}
 Object.defineProperty(ReceiptExtension.prototype, 'name', { value: EXTENSION.receipt });
+class OwnerExtension {}
+Object.defineProperty(OwnerExtension.prototype, 'name', { value: EXTENSION.owner });

@@ -28,6 +28,13 @@ export const STORE_MIGRATIONS: readonly string[] = [
    CREATE TABLE evidence (
      id INTEGER PRIMARY KEY, fileId TEXT NOT NULL, mspId TEXT NOT NULL, kind TEXT NOT NULL,
      detail TEXT NOT NULL, manifest BLOB, atMs INTEGER NOT NULL);`,
+  // missing: owned chunks that are not here; workedOut: epoch that the owners were last compared for.
+  `ALTER TABLE file ADD COLUMN missing INTEGER NOT NULL DEFAULT 0;
+   ALTER TABLE file ADD COLUMN workedOut INTEGER NOT NULL DEFAULT 0;
+   UPDATE file SET missing = ownedCount - haveCount, workedOut = epoch;
+   DROP INDEX file_incomplete;
+   CREATE INDEX file_incomplete ON file (offeredMs) WHERE missing > 0;
+   CREATE INDEX file_worked_out ON file (workedOut);`,
 ];
 
 /** The newest pieces of evidence are kept, this many. */
@@ -43,9 +50,13 @@ export interface KeptFile {
   /** Chunks that placement gives to us. */
   readonly owned: Uint8Array;
   readonly ownedCount: number;
-  /** Those of them that are verified and durable here. */
+  /** Chunks that are verified and durable here; perhaps some that are no longer ours. */
   readonly have: Uint8Array;
   readonly haveCount: number;
+  /** Owned chunks that are not among them. */
+  readonly missing: number;
+  /** Epoch for which our part was last worked out. */
+  readonly workedOut: number;
   readonly offeredMs: number;
 }
 
@@ -65,7 +76,7 @@ export class Catalog {
     this.#db
       .prepare(
         `INSERT INTO file VALUES (@fileId, @infoHash, @source, @epoch, @manifest, @signature, @mspId,
-           @peer, @owned, @have, @ownedCount, @haveCount, 0, @offeredMs)
+           @peer, @owned, @have, @ownedCount, @haveCount, 0, @offeredMs, @missing, @workedOut)
          ON CONFLICT (fileId) DO NOTHING`,
       )
       .run({ ...rest, ...signed });
@@ -86,15 +97,51 @@ export class Catalog {
   /** Files of which chunks are missing, newest first. */
   incomplete(limit: number): KeptFile[] {
     const rows = this.#db
-      .prepare('SELECT * FROM file WHERE haveCount < ownedCount ORDER BY offeredMs DESC LIMIT ?')
+      .prepare('SELECT * FROM file WHERE missing > 0 ORDER BY offeredMs DESC LIMIT ?')
       .all(limit);
     return (rows as FileRow[]).map(fromRow);
   }
 
-  setHave(fileId: Hex, have: Uint8Array, haveCount: number, haveBytes: number): void {
+  /** Notes what is durable now; `haveBytes` is its size. */
+  setHave(
+    fileId: Hex,
+    now: { have: Uint8Array; haveCount: number; haveBytes: number; missing: number },
+  ): void {
     this.#db
-      .prepare('UPDATE file SET have = ?, haveCount = ?, haveBytes = ? WHERE fileId = ?')
-      .run(have, haveCount, haveBytes, fileId);
+      .prepare(
+        `UPDATE file SET have = @have, haveCount = @haveCount, haveBytes = @haveBytes,
+           missing = @missing WHERE fileId = @fileId`,
+      )
+      .run({ ...now, fileId });
+  }
+
+  /** Notes what is ours under epoch `workedOut`. */
+  setOwned(
+    fileId: Hex,
+    now: { owned: Uint8Array; ownedCount: number; missing: number; workedOut: number },
+  ): void {
+    this.#db
+      .prepare(
+        `UPDATE file SET owned = @owned, ownedCount = @ownedCount, missing = @missing,
+           workedOut = @workedOut WHERE fileId = @fileId`,
+      )
+      .run({ ...now, fileId });
+  }
+
+  /** Files whose part was last worked out for an earlier epoch. */
+  behind(epoch: number, limit: number): KeptFile[] {
+    const rows = this.#db
+      .prepare('SELECT * FROM file WHERE workedOut < ? ORDER BY workedOut, fileId LIMIT ?')
+      .all(epoch, limit);
+    return (rows as FileRow[]).map(fromRow);
+  }
+
+  /** The files after `fileId` in order of their names ('' for the first), at most `limit`. */
+  after(fileId: Hex, limit: number): KeptFile[] {
+    const rows = this.#db
+      .prepare('SELECT * FROM file WHERE fileId > ? ORDER BY fileId LIMIT ?')
+      .all(fileId, limit);
+    return (rows as FileRow[]).map(fromRow);
   }
 
   /** Our last receipt for the file and the chunks it covers, or null. */
@@ -136,7 +183,7 @@ export class Catalog {
   status(): StoreStatus {
     return this.#db
       .prepare(
-        `SELECT count(*) AS files, coalesce(sum(haveCount = ownedCount), 0) AS complete,
+        `SELECT count(*) AS files, coalesce(sum(missing = 0), 0) AS complete,
                 coalesce(sum(haveCount), 0) AS chunks, coalesce(sum(haveBytes), 0) AS bytes
          FROM file`,
       )

@@ -42,11 +42,13 @@ export interface KeeperOptions {
 }
 
 export class FileKeeper {
-  readonly plan: KeepPlan;
   readonly #options: KeeperOptions;
+  readonly #signal: AbortSignal;
+  readonly #ending = new AbortController();
+  #plan: KeepPlan;
   readonly #dialer: OwnerDialer;
   readonly #have = new Set<number>();
-  readonly #missing: Set<number>;
+  #missing: Set<number>;
   readonly #pulling = new Map<number, { readonly link: Link; readonly sinceMs: number }>();
   readonly #distrusted = new Set<MspId>();
   readonly #barred = new WeakMap<Link, Map<number, number>>();
@@ -63,7 +65,8 @@ export class FileKeeper {
 
   constructor(options: KeeperOptions) {
     this.#options = options;
-    this.plan = options.plan;
+    this.#signal = AbortSignal.any([options.signal, this.#ending.signal]);
+    this.#plan = options.plan;
     this.#missing = new Set(options.plan.owned);
     this.#startedMs = performance.now();
     this.#dialer = new OwnerDialer({
@@ -72,12 +75,16 @@ export class FileKeeper {
       nowMs: () => performance.now(),
       dial: options.dial,
       onFailure: (mspId, error) => {
-        if (options.signal.aborted) return;
+        if (this.#signal.aborted) return;
         options.node.log.debug('an owner cannot be reached', { mspId, error });
       },
       onLink: options.onLink,
       onSettled: () => this.schedule(),
     });
+  }
+
+  get plan(): KeepPlan {
+    return this.#plan;
   }
 
   get complete(): boolean {
@@ -86,9 +93,17 @@ export class FileKeeper {
 
   /** Complete, and signed for: nothing is left to do. */
   get settled(): boolean {
-    return (
-      this.complete && this.#receipt !== null && equalBytes(this.#receipt.chunks, this.haveBits())
-    );
+    if (!this.complete) return false;
+    const owed = this.#owedBits();
+    return isEmpty(owed) || (this.#receipt !== null && equalBytes(this.#receipt.chunks, owed));
+  }
+
+  /** Goes on under another plan for the same file, after a change of epoch. */
+  replan(plan: KeepPlan): void {
+    this.#plan = plan;
+    this.#missing = new Set(plan.owned.filter((index) => !this.#have.has(index)));
+    if (this.complete) this.#commit();
+    this.schedule();
   }
 
   /** Chunks that can be served, as a BEP 3 bitfield. */
@@ -107,7 +122,7 @@ export class FileKeeper {
     const known = catalog.get(fileId);
     const durable = new Set(known === null ? [] : indicesOf(known.have, chunkCount));
     for (const { index, bytes } of await node.chunks.chunksOf(fileId)) {
-      if (!this.#missing.has(index)) continue;
+      if (!this.#missing.has(index) && !durable.has(index)) continue;
       if (bytes !== planChunkLength(this.plan, index)) continue;
       if (!durable.has(index) && !(await this.#reclaim(index, bytes))) continue;
       this.#missing.delete(index);
@@ -137,7 +152,7 @@ export class FileKeeper {
     if (!this.#have.delete(index)) return;
     const { node } = this.#options;
     node.log.warn('lost a chunk', { fileId: this.plan.fileId, index, reason });
-    this.#missing.add(index);
+    if (this.plan.owned.includes(index)) this.#missing.add(index);
     this.#noteHave();
     await node.chunks.delete(this.plan.fileId, index);
     this.schedule();
@@ -145,7 +160,7 @@ export class FileKeeper {
 
   /** Thinks again soon; many calls are one. */
   schedule(): void {
-    if (this.#scheduled || this.#options.signal.aborted) return;
+    if (this.#scheduled || this.#signal.aborted) return;
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
@@ -153,8 +168,9 @@ export class FileKeeper {
     });
   }
 
-  /** Waits for what is running; the signal must have been aborted. */
+  /** Gives up what is running and waits for its end; what the disk has stays. */
   async stop(): Promise<void> {
+    this.#ending.abort();
     this.#setWake(Number.POSITIVE_INFINITY);
     if (this.#partialTimer !== null) clearTimeout(this.#partialTimer);
     await Promise.all(this.#running);
@@ -178,7 +194,7 @@ export class FileKeeper {
   }
 
   #pump(): void {
-    if (this.#failed || this.complete || this.#options.signal.aborted) return;
+    if (this.#failed || this.complete || this.#signal.aborted) return;
     const { node, buffers } = this.#options;
     const links = this.#options.links();
     const nowMs = performance.now();
@@ -239,7 +255,8 @@ export class FileKeeper {
   }
 
   async #pull(index: number, link: Link, buffer: Buffer): Promise<void> {
-    const { node, signal, timing } = this.#options;
+    const { node, timing } = this.#options;
+    const signal = this.#signal;
     const { fileId, manifest } = this.plan;
     try {
       const sinceMs = performance.now();
@@ -256,7 +273,8 @@ export class FileKeeper {
       this.#missing.delete(index);
       this.#have.add(index);
       this.#options.announce(index);
-      node.onEvent?.({ type: 'stored', fileId, index, bytes: bytes.length });
+      const source = this.#options.links().some(({ mspId }) => mspId === manifest.source);
+      node.onEvent?.({ type: 'stored', fileId, index, bytes: bytes.length, repair: !source });
       this.#armPartial();
     } catch (error) {
       if (signal.aborted) return;
@@ -294,14 +312,16 @@ export class FileKeeper {
   /** Syncs, writes down what is durable, signs for it and tells the source; one at a time. */
   #commit(): void {
     this.#committing = this.#committing.then(async () => {
-      const { node, signal } = this.#options;
+      const { node } = this.#options;
+      const signal = this.#signal;
       if (this.#have.size === 0) return;
       const chunks = this.haveBits();
+      const owed = this.#owedBits();
       try {
         await node.chunks.sync(this.plan.fileId);
         this.#noteHave(chunks);
-        const known = this.#receipt !== null && equalBytes(this.#receipt.chunks, chunks);
-        if (!known) this.#sign(chunks);
+        const known = this.#receipt !== null && equalBytes(this.#receipt.chunks, owed);
+        if (!known && !isEmpty(owed)) this.#sign(owed);
         this.#sendReceipt();
       } catch (error) {
         node.log.error('could not sign for a file', { fileId: this.plan.fileId, error });
@@ -313,14 +333,25 @@ export class FileKeeper {
   }
 
   #noteHave(chunks = this.haveBits()): void {
-    const indices = indicesOf(chunks, this.plan.chunkCount);
-    const bytes = indices.reduce((sum, index) => sum + planChunkLength(this.plan, index), 0);
-    this.#options.catalog.setHave(this.plan.fileId, chunks, indices.length, bytes);
+    const { fileId, chunkCount, owned } = this.plan;
+    const indices = indicesOf(chunks, chunkCount);
+    this.#options.catalog.setHave(fileId, {
+      have: chunks,
+      haveCount: indices.length,
+      haveBytes: indices.reduce((sum, index) => sum + planChunkLength(this.plan, index), 0),
+      missing: owned.filter((index) => !hasBit(chunks, index)).length,
+    });
+  }
+
+  /** What the source has a claim to a receipt for: what was placed here, and is here. */
+  #owedBits(): Uint8Array {
+    const { placedBits } = this.plan;
+    return this.haveBits().map((bits, at) => bits & (placedBits[at] ?? 0));
   }
 
   #sign(chunks: Uint8Array): void {
     const { node, catalog } = this.#options;
-    const { fileId, manifest, chunkCount, owned } = this.plan;
+    const { fileId, manifest, chunkCount, placedBits } = this.plan;
     const timeMs = node.nowMs();
     const signed = signReceipt(
       {
@@ -340,8 +371,8 @@ export class FileKeeper {
     );
     catalog.setReceipt(fileId, signed, chunks, timeMs);
     this.#receipt = { signed, chunks };
-    const count = owned.filter((index) => hasBit(chunks, index)).length;
-    const complete = count === owned.length;
+    const count = indicesOf(chunks, chunkCount).length;
+    const complete = equalBytes(chunks, placedBits);
     node.onEvent?.({ type: 'receipt', fileId, chunks: count, complete });
   }
 
@@ -361,14 +392,14 @@ export class FileKeeper {
     }
     this.#partialTimer = setTimeout(() => {
       this.#partialTimer = null;
-      if (!this.complete && !this.#options.signal.aborted) this.#commit();
+      if (!this.complete && !this.#signal.aborted) this.#commit();
     }, this.#options.timing.partialMs);
   }
 
   #setWake(afterMs: number): void {
     if (this.#wakeTimer !== null) clearTimeout(this.#wakeTimer);
     this.#wakeTimer = null;
-    if (afterMs === Number.POSITIVE_INFINITY || this.#options.signal.aborted) return;
+    if (afterMs === Number.POSITIVE_INFINITY || this.#signal.aborted) return;
     this.#wakeTimer = setTimeout(() => this.schedule(), Math.max(1, afterMs));
   }
 
@@ -388,6 +419,10 @@ export class FileKeeper {
       return false;
     }
   }
+}
+
+function isEmpty(bits: Uint8Array): boolean {
+  return bits.every((byte) => byte === 0);
 }
 
 /** Names of the digests that differ. */

@@ -16,7 +16,7 @@ import {
   type SignedManifest,
   verifyManifest,
 } from '@blocktorrent/protocol/manifest.ts';
-import { ownersOf } from '@blocktorrent/protocol/placement.ts';
+import { ownersNow } from '@blocktorrent/protocol/replacement.ts';
 import type { Membership } from '../overlay/types.ts';
 
 /** Why an offer is not taken; both parts go back to the source. */
@@ -38,11 +38,15 @@ export interface KeepPlan {
   readonly manifest: Manifest;
   readonly chunkCount: number;
   readonly chunkBytes: number;
-  /** Owners of each chunk in placement order, by chunk index. */
+  /** Epoch that the owners below are of: the one in force when this was planned. */
+  readonly epoch: number;
+  /** Today's owners of each chunk, by chunk index (`ownersNow`). */
   readonly owners: readonly (readonly MspId[])[];
-  /** Indices of our own chunks, ascending. */
+  /** Indices of our own chunks, ascending; none where we are an owner no longer. */
   readonly owned: readonly number[];
   readonly ownedBits: Uint8Array;
+  /** Those that were ours when the file was placed: what the source has a receipt for. */
+  readonly placedBits: Uint8Array;
 }
 
 /** Checks an offer against the ledger as it is now. @throws Refusal */
@@ -57,10 +61,21 @@ export function judgeOffer(signed: SignedManifest, self: MspId, membership: Memb
     if (error instanceof ProtocolError) throw new Refusal(error.code, error.message);
     throw error;
   }
-  return planOf(signed, self, membership);
+  const plan = planOf(signed, self, membership);
+  requireOwned(plan, self);
+  return plan;
 }
 
-/** The plan for a manifest whose signature was checked before. @throws Refusal */
+/** @throws Refusal where a plan gives us nothing to keep. */
+export function requireOwned(plan: KeepPlan, self: MspId): void {
+  if (plan.owned.length > 0) return;
+  throw new Refusal('not-responsible', `${self} owns no chunk of this file in epoch ${plan.epoch}`);
+}
+
+/**
+ * The plan for a manifest that was vouched for before, by its signature or by its record on the
+ * ledger. It may give us nothing. @throws Refusal
+ */
 export function planOf(signed: SignedManifest, self: MspId, membership: Membership): KeepPlan {
   const manifest = decodeManifest(signed.manifest);
   if (manifest.channel !== membership.channel) {
@@ -69,17 +84,14 @@ export function planOf(signed: SignedManifest, self: MspId, membership: Membersh
       `channel ${manifest.channel}, ours is ${membership.channel}`,
     );
   }
-  const epoch = membership.epochOf(manifest.epoch);
-  if (epoch === null) throw new Refusal('unknown-epoch', `epoch ${manifest.epoch} is not known`);
-  const owners = ownersByChunk(manifest, epoch, membership.policy().replicas);
-  const owned = owners.flatMap((names, index) => (names.includes(self) ? [index] : []));
-  if (owned.length === 0) {
-    throw new Refusal(
-      'not-responsible',
-      `${self} owns no chunk of this file in epoch ${epoch.epoch}`,
-    );
-  }
+  const epochs = epochsFrom(manifest.epoch, membership);
+  const { replicas } = membership.policy();
+  const placed = ownersUnder(manifest, epochs.slice(0, 1), replicas);
+  const owners = epochs.length === 1 ? placed : ownersUnder(manifest, epochs, replicas);
   const chunkCount = owners.length;
+  const own = (names: readonly (readonly MspId[])[]) =>
+    names.flatMap((each, index) => (each.includes(self) ? [index] : []));
+  const owned = own(owners);
   return {
     fileId: fileIdOf(signed.manifest),
     infoHash: toHex(infoHashOf(manifest.info)),
@@ -87,19 +99,41 @@ export function planOf(signed: SignedManifest, self: MspId, membership: Membersh
     manifest,
     chunkCount,
     chunkBytes: decodeInfo(manifest.info).pieceLength,
+    epoch: epochs.at(-1)?.epoch ?? manifest.epoch,
     owners,
     owned,
     ownedBits: bitfieldOf(owned, chunkCount),
+    placedBits: bitfieldOf(own(placed), chunkCount),
   };
+}
+
+/** The epochs from `first` to the one in force, or to `until`. @throws Refusal for one not known */
+export function epochsFrom(
+  first: number,
+  membership: Pick<Membership, 'epoch' | 'epochOf'>,
+  until: number = membership.epoch(),
+): Epoch[] {
+  const epochs: Epoch[] = [];
+  for (let number = first; number <= Math.max(first, until); number += 1) {
+    const epoch = membership.epochOf(number);
+    if (epoch === null) throw new Refusal('unknown-epoch', `epoch ${number} is not known`);
+    epochs.push(epoch);
+  }
+  return epochs;
+}
+
+/** Owners of each chunk of a file under the last of `epochs`. */
+export function ownersUnder(
+  manifest: Manifest,
+  epochs: readonly Epoch[],
+  replicas: number,
+): MspId[][] {
+  return Array.from({ length: manifestChunkCount(manifest) }, (_, index) =>
+    ownersNow(manifestChunkDigests(manifest, index), epochs, manifest.source, replicas),
+  );
 }
 
 /** Length of one chunk: the last may be shorter. */
 export function planChunkLength(plan: KeepPlan, index: number): number {
   return chunkLengthOf(plan.manifest.ciphertextBytes, plan.chunkBytes, index);
-}
-
-function ownersByChunk(manifest: Manifest, epoch: Epoch, replicas: number): MspId[][] {
-  return Array.from({ length: manifestChunkCount(manifest) }, (_, index) =>
-    ownersOf(manifestChunkDigests(manifest, index), epoch, manifest.source, replicas),
-  );
 }

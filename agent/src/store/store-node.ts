@@ -5,13 +5,23 @@
  * Always holds: an offer is judged against the ledger as it is now; a repeated offer gets the same
  * receipt; everything that matters is on disk, so a restart goes on where it was.
  */
+
+import { hasBit } from '@blocktorrent/protocol/bitfield.ts';
 import type { Hex, MspId } from '@blocktorrent/protocol/ledger-api.ts';
 import type { SignedManifest } from '@blocktorrent/protocol/manifest.ts';
+import { ownersHash } from '@blocktorrent/protocol/owner-messages.ts';
 import type { Link, LinkHandler, ManifestMessage } from '../overlay/types.ts';
-import { Catalog } from './catalog.ts';
+import { Catalog, type KeptFile } from './catalog.ts';
 import { ChunkBuffers } from './chunk-buffers.ts';
 import { FileKeeper } from './file-keeper.ts';
-import { judgeOffer, type KeepPlan, planChunkLength, planOf, Refusal } from './offer.ts';
+import {
+  judgeOffer,
+  type KeepPlan,
+  planChunkLength,
+  planOf,
+  Refusal,
+  requireOwned,
+} from './offer.ts';
 import {
   type Evidence,
   STORE_TIMING,
@@ -22,8 +32,8 @@ import {
 
 /** Chunk bytes in memory at once, over all files. */
 const PULL_BYTES_MAX = 8 * 1024 * 1024;
-/** Unfinished files that are gone on with after a restart, before anybody offers them again. */
-const RESUME_MAX = 256;
+/** Unfinished files that are gone on with at once after a restart; `Repairer` sees to the others. */
+const RESUME_MAX = 16;
 
 /** One torrent with open links or an unfinished file. */
 interface Torrent {
@@ -43,23 +53,95 @@ export class StoreNode {
   readonly #buffers: ChunkBuffers;
   readonly #abort = new AbortController();
   readonly #torrents = new Map<Hex, Torrent>();
+  readonly #ownersHash: Hex;
+  #acceptOwner: (link: Link) => LinkHandler | null = () => null;
 
   constructor(options: StoreNodeOptions) {
     this.#options = options;
     this.#timing = { ...STORE_TIMING, ...options.timing };
     this.#catalog = new Catalog(options.database);
     this.#buffers = new ChunkBuffers(PULL_BYTES_MAX, () => this.#scheduleAll());
+    this.#ownersHash = ownersHash(options.membership.channel);
   }
 
   /** Takes incoming links from now on, and goes on with unfinished files. */
   async start(): Promise<void> {
     this.#options.overlay.onIncoming((link) => this.#accept(link));
-    for (const file of this.#catalog.incomplete(RESUME_MAX)) {
-      const torrent = this.#torrent(file.infoHash);
-      void torrent.loaded.then(() => {
-        for (const keeper of torrent.keepers.values()) keeper.schedule();
-      });
-    }
+    for (const file of this.#catalog.incomplete(RESUME_MAX)) this.resume(file);
+  }
+
+  /** Who takes links that are about no torrent (`bt_owner`). */
+  onOwnerLink(acceptor: (link: Link) => LinkHandler | null): void {
+    this.#acceptOwner = acceptor;
+  }
+
+  /** Goes on with an unfinished file, if it is not under way. */
+  resume({ infoHash }: Pick<KeptFile, 'infoHash'>): void {
+    const torrent = this.#torrent(infoHash);
+    void torrent.loaded.then(() => {
+      for (const keeper of torrent.keepers.values()) keeper.schedule();
+    });
+  }
+
+  /** Unfinished files that are under way. */
+  underWay(): Hex[] {
+    return [...this.#torrents.values()].flatMap(({ keepers }) =>
+      [...keepers.values()].flatMap((keeper) => (keeper.complete ? [] : [keeper.plan.fileId])),
+    );
+  }
+
+  /** Puts an unfinished file aside, for others to have their turn, unless its source is here. */
+  async rest({ fileId, infoHash, source }: KeptFile): Promise<void> {
+    const torrent = this.#torrents.get(infoHash);
+    const keeper = torrent?.keepers.get(fileId);
+    if (torrent === undefined || keeper === undefined) return;
+    if ([...torrent.links].some(({ mspId }) => mspId === source)) return;
+    torrent.keepers.delete(fileId);
+    await keeper.stop();
+    if (torrent.keepers.size > 0 || torrent.starting.size > 0) return;
+    for (const link of torrent.links) link.close('the file rests');
+    this.#torrents.delete(infoHash);
+  }
+
+  /**
+   * What a kept file asks of us under the epoch in force, written down and gone by from now on.
+   * @throws Refusal where an epoch is not known
+   */
+  replan(file: KeptFile): KeepPlan {
+    const { overlay, membership } = this.#options;
+    const plan = planOf(file.signed, overlay.mspId, membership);
+    this.#catalog.setOwned(file.fileId, {
+      owned: plan.ownedBits,
+      ownedCount: plan.owned.length,
+      missing: plan.owned.filter((index) => !hasBit(file.have, index)).length,
+      workedOut: plan.epoch,
+    });
+    this.#torrents.get(file.infoHash)?.keepers.get(file.fileId)?.replan(plan);
+    return plan;
+  }
+
+  /**
+   * Takes a file that another owner says is ours now. `vouched`: its record on the ledger names the
+   * manifest, so that the signature need not be asked. @throws Refusal
+   */
+  async keep(signed: SignedManifest, vouched: boolean): Promise<KeptFile> {
+    const { overlay, membership } = this.#options;
+    const plan = vouched
+      ? planOf(signed, overlay.mspId, membership)
+      : judgeOffer(signed, overlay.mspId, membership);
+    requireOwned(plan, overlay.mspId);
+    if (this.#catalog.get(plan.fileId) === null) this.#note(plan);
+    const kept = this.#catalog.get(plan.fileId);
+    if (kept === null) throw new Error(`file ${plan.fileId} was not written down`);
+    return kept;
+  }
+
+  /** A stored chunk turned out to be damaged or gone: it is deleted, and fetched again in time. */
+  async lost({ fileId, infoHash }: KeptFile, index: number, reason: string): Promise<void> {
+    const torrent = this.#torrent(infoHash);
+    await torrent.loaded;
+    await torrent.keepers.get(fileId)?.lost(index, reason);
+    this.resume({ infoHash });
   }
 
   /** Stops pulling and serving; the overlay's links are its owner's to close. */
@@ -142,14 +224,18 @@ export class StoreNode {
       announce: (index) => {
         for (const link of torrent.links) link.announceOne(index);
       },
-      onComplete: () => this.#tidy(torrent),
+      onComplete: () => {
+        this.#options.onEvent?.({ type: 'complete', fileId: plan.fileId });
+        this.#tidy(torrent);
+      },
     });
     await keeper.load();
     torrent.keepers.set(plan.fileId, keeper);
     return keeper;
   }
 
-  #accept(link: Link): LinkHandler {
+  #accept(link: Link): LinkHandler | null {
+    if (link.infoHash === this.#ownersHash) return this.#acceptOwner(link);
     const torrent = this.#torrent(link.infoHash);
     torrent.links.add(link);
     void torrent.loaded.then(() => this.#greet(torrent, link));
@@ -243,13 +329,20 @@ export class StoreNode {
 
   /** @throws Refusal */
   async #take(torrent: Torrent, signed: SignedManifest): Promise<FileKeeper> {
-    const { overlay, membership, nowMs, admit, onEvent } = this.#options;
+    const { overlay, membership } = this.#options;
     const plan = judgeOffer(signed, overlay.mspId, membership);
     if (plan.infoHash !== torrent.infoHash) {
       throw new Refusal('malformed', `the manifest is of torrent ${plan.infoHash}`);
     }
     const known = torrent.keepers.get(plan.fileId);
     if (known !== undefined) return known;
+    this.#note(plan);
+    return this.#keep(torrent, plan);
+  }
+
+  /** Writes a file down, if there is room for it. @throws Refusal */
+  #note(plan: KeepPlan): void {
+    const { nowMs, admit, onEvent } = this.#options;
     const { fileId, infoHash, manifest, owned, ownedBits } = plan;
     const ownedBytes = owned.reduce((sum, index) => sum + planChunkLength(plan, index), 0);
     const reason = admit?.({ fileId, source: manifest.source, ownedBytes }) ?? null;
@@ -259,15 +352,16 @@ export class StoreNode {
       infoHash,
       source: manifest.source,
       epoch: manifest.epoch,
-      signed,
+      signed: plan.signed,
       owned: ownedBits,
       ownedCount: owned.length,
       have: new Uint8Array(ownedBits.length),
       haveCount: 0,
+      missing: owned.length,
+      workedOut: manifest.epoch,
       offeredMs: nowMs(),
     });
     onEvent?.({ type: 'offered', fileId, source: manifest.source });
-    return this.#keep(torrent, plan);
   }
 
   /** Ends links between owners that have all they need, and forgets torrents without work. */

@@ -59,6 +59,13 @@ export type StoreEvent =
       readonly fileId: Hex;
       readonly index: number;
       readonly bytes: number;
+      /** It came from another owner while no link to the source was open. */
+      readonly repair: boolean;
+    }
+  | {
+      /** Every chunk of the file that is ours is durable here. */
+      readonly type: 'complete';
+      readonly fileId: Hex;
     }
   | {
       readonly type: 'receipt';
