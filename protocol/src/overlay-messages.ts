@@ -5,7 +5,8 @@
  * them. A connection is about one infohash, so no message names its file. What a manifest or a
  * receipt says, and whether it was signed, is for their own modules to check.
  */
-import { fromBase64, fromHex, toBase64, toHex } from './bytes.ts';
+import { sha1 } from '@noble/hashes/legacy.js';
+import { fromBase64, fromHex, toBase64, toHex, utf8 } from './bytes.ts';
 import { decodeCanonical, encodeCanonical } from './cbor.ts';
 import { ProtocolError } from './errors.ts';
 import { Fields } from './fields.ts';
@@ -18,6 +19,7 @@ export const EXTENSION = {
   manifest: 'bt_manifest',
   receipt: 'bt_receipt',
   owner: 'bt_owner',
+  call: 'bt_call',
 } as const;
 
 /** "Here is a file that you are an owner of." */
@@ -58,10 +60,31 @@ export interface AddressItem {
   readonly port: number;
   /** When the peer said so, by its clock. */
   readonly timeMs: number;
+  /** Its plain BitTorrent listener (TCP, no TLS), if it has one. */
+  readonly plain?: Door;
+  /** Its HTTP tracker for ordinary clients, if it has one. */
+  readonly tracker?: Door;
+}
+
+/** One more place where a peer is reached. */
+export interface Door {
+  /** At most 100 characters. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/**
+ * "Dial me about this torrent": over a standing link, to a peer that only dials out. The standing
+ * link's own info-hash is `standingHash`.
+ */
+export interface CallMessage {
+  /** Info-hash, 20 bytes. */
+  readonly infoHash: Uint8Array;
 }
 
 /** Largest value of a DHT item, bencoded (BEP 44), with its length prefix. */
 const DHT_VALUE_BYTES_MAX = 1000 - 4;
+const INFO_HASH_BYTES = 20;
 const HOST = /^[0-9A-Za-z.:_-]{1,253}$/;
 const HAVE_BYTES_MAX = LIMITS.chunksPerFileMax / 8;
 
@@ -127,8 +150,12 @@ export function decodeReceiptMessage(bytes: Uint8Array): SignedReceipt {
 
 /** The value of a peer's DHT item. Throws ProtocolError `bad-argument` for a wrong host or port. */
 export function encodeAddressItem(item: AddressItem): Uint8Array {
-  const { name, mspId, host, port, timeMs } = item;
-  const bytes = encodeCanonical({ name, mspId, host, port, timeMs });
+  const { name, mspId, host, port, timeMs, plain, tracker } = item;
+  const doors = {
+    ...(plain === undefined ? {} : { plain: { host: plain.host, port: plain.port } }),
+    ...(tracker === undefined ? {} : { tracker: { host: tracker.host, port: tracker.port } }),
+  };
+  const bytes = encodeCanonical({ name, mspId, host, port, timeMs, ...doors });
   try {
     decodeAddressItem(bytes);
   } catch (cause) {
@@ -140,24 +167,51 @@ export function encodeAddressItem(item: AddressItem): Uint8Array {
 /** A peer's address from its DHT item. Throws `too-large`, `malformed` or `not-canonical`. */
 export function decodeAddressItem(bytes: Uint8Array): AddressItem {
   requireBytesMax('address', bytes, DHT_VALUE_BYTES_MAX);
-  const fields = new Fields('address', decodeCanonical(bytes), [
-    'name',
-    'mspId',
-    'host',
-    'port',
-    'timeMs',
+  const value = decodeCanonical(bytes);
+  const doors = (['plain', 'tracker'] as const).filter(
+    (name) => typeof value === 'object' && value !== null && name in value,
+  );
+  const fields = new Fields('address', value, [
+    ...['name', 'mspId', 'host', 'port', 'timeMs'],
+    ...doors,
   ]);
-  const host = fields.text('host', 253);
-  if (!HOST.test(host)) {
-    throw new ProtocolError('malformed', 'address.host: expected a host name or an IP address');
-  }
   return {
     name: fields.text('name'),
     mspId: fields.text('mspId'),
-    host,
-    port: fields.integer('port', 1, 65_535),
+    ...doorOf('address', fields, 253),
     timeMs: fields.integer('timeMs', 0, Number.MAX_SAFE_INTEGER),
+    ...Object.fromEntries(
+      doors.map((name) => {
+        const of = `address.${name}`;
+        return [name, doorOf(of, new Fields(of, fields.raw(name), ['host', 'port']), 100)];
+      }),
+    ),
   };
+}
+
+function doorOf(of: string, fields: Fields, charsMax: number): Door {
+  const host = fields.text('host', charsMax);
+  if (!HOST.test(host)) {
+    throw new ProtocolError('malformed', `${of}.host: expected a host name or an IP address`);
+  }
+  return { host, port: fields.integer('port', 1, 65_535) };
+}
+
+/** The bytes of one `bt_call` message. */
+export function encodeCallMessage({ infoHash }: CallMessage): Uint8Array {
+  return encodeCanonical({ infoHash });
+}
+
+/** One `bt_call` message. Throws ProtocolError `too-large`, `malformed` or `not-canonical`. */
+export function decodeCallMessage(bytes: Uint8Array): CallMessage {
+  requireBytesMax('bt_call', bytes, 64);
+  const fields = new Fields('bt_call', decodeCanonical(bytes), ['infoHash']);
+  return { infoHash: fields.bytes('infoHash', INFO_HASH_BYTES) };
+}
+
+/** Info-hash of the standing links of a channel, 20 bytes: about no file, only to be called by. */
+export function standingHash(channel: string): Uint8Array {
+  return sha1(utf8(`blocktorrent/standing/${channel}`));
 }
 
 /** Exactly the message's own fields: what else the object may carry stays here. */

@@ -4,12 +4,15 @@ import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import {
   type AddressItem,
   decodeAddressItem,
+  decodeCallMessage,
   decodeManifestMessage,
   decodeReceiptMessage,
   encodeAddressItem,
+  encodeCallMessage,
   encodeManifestMessage,
   encodeReceiptMessage,
   type ManifestMessage,
+  standingHash,
 } from '@blocktorrent/protocol/overlay-messages.ts';
 import { describe, expect, it } from 'vitest';
 import { codeOf } from '../support/errors.ts';
@@ -115,8 +118,8 @@ describe('bt_receipt', () => {
 });
 
 describe('address item', () => {
-  it('is as an independent encoder', () => {
-    const vector = protocolVectors.address;
+  it.each(['address', 'addressWithDoors'] as const)('%s is as an independent encoder', (name) => {
+    const vector = protocolVectors[name];
     const item = decodeAddressItem(fromHex(vector.cbor));
     expect(item).toEqual(vector.value);
     expect(toHex(encodeAddressItem(item))).toBe(vector.cbor);
@@ -129,6 +132,8 @@ describe('address item', () => {
       mspId: 'm'.repeat(64),
       host: 'h'.repeat(253),
       timeMs: Number.MAX_SAFE_INTEGER,
+      plain: { host: 'p'.repeat(100), port: 65_535 },
+      tracker: { host: 't'.repeat(100), port: 65_535 },
     };
     expect(encodeAddressItem(most).length).toBeLessThan(996);
     expect(decodeAddressItem(encodeAddressItem(most))).toEqual(most);
@@ -143,6 +148,9 @@ describe('address item', () => {
     { port: 65_536 },
     { timeMs: -1 },
     { name: '' },
+    { plain: { host: 'a b', port: 1 } },
+    { plain: { host: 'h'.repeat(101), port: 1 } },
+    { tracker: { host: 'h', port: 0 } },
   ])('with %o is neither written nor read', async (change) => {
     const item = { ...address, ...change };
     expect(await codeOf(() => encodeAddressItem(item))).toBe('bad-argument');
@@ -151,5 +159,21 @@ describe('address item', () => {
 
   it('over 996 bytes is refused', async () => {
     expect(await codeOf(() => decodeAddressItem(new Uint8Array(997)))).toBe('too-large');
+  });
+});
+
+describe('bt_call', () => {
+  it('is as an independent encoder', () => {
+    const vector = protocolVectors.callMessage;
+    const message = decodeCallMessage(fromHex(vector.cbor));
+    expect(message).toEqual(messageOf(vector));
+    expect(toHex(encodeCallMessage(message))).toBe(vector.cbor);
+    expect(toHex(standingHash('blocktorrent'))).toBe(protocolVectors.standingHash);
+  });
+
+  it('names one info-hash and nothing else', async () => {
+    const short = encodeCanonical({ infoHash: new Uint8Array(19) });
+    expect(await codeOf(() => decodeCallMessage(short))).toBe('malformed');
+    expect(await codeOf(() => decodeCallMessage(new Uint8Array(65)))).toBe('too-large');
   });
 });

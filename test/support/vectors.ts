@@ -29,6 +29,10 @@ export interface ProtocolVectors {
   readonly manifestMessages: readonly MessageVector[];
   readonly receiptMessage: MessageVector;
   readonly address: MessageVector;
+  readonly addressWithDoors: MessageVector;
+  readonly callMessage: MessageVector;
+  /** Of the channel `blocktorrent`. */
+  readonly standingHash: string;
 }
 /** A CBOR map; byte strings are `{ hex }`. */
 export interface MessageVector {

@@ -158,6 +158,12 @@ vectors = {
                                "mspId": "Org2MSP", "peer": "admin"}),
     "address": message({"name": "gateway-1", "mspId": "Org1MSP", "host": "10.0.0.7", "port": 6881,
                         "timeMs": 1700000000000}),
+    "addressWithDoors": message({"name": "admin", "mspId": "Org2MSP", "host": "2001:db8::7",
+                                 "port": 6881, "timeMs": 1700000000000,
+                                 "plain": {"host": "10.0.0.7", "port": 6882},
+                                 "tracker": {"host": "10.0.0.7", "port": 6969}}),
+    "callMessage": message({"infoHash": bytes(range(20))}),
+    "standingHash": hashlib.sha1(b"blocktorrent/standing/blocktorrent").hexdigest(),
 }
 with open("protocol.json", "w", encoding="ascii") as out:
     json.dump(vectors, out, indent=1)
