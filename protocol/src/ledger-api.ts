@@ -19,13 +19,14 @@ import type {
   KeyScheme,
   MemberInput,
   MspId,
-  Peer,
+  PeerInput,
   Penalty,
   Policy,
   Proposal,
   ProposalInput,
   ProposalState,
   ProposalVoteInput,
+  RevokeKeyInput,
 } from './ledger-consortium.ts';
 
 export type * from './ledger-consortium.ts';
@@ -293,8 +294,9 @@ export interface Transactions {
     { members: readonly MemberInput[]; auditors: readonly AuditorInput[]; policy: Policy },
     null,
   ];
-  'ledger/consortium:RegisterPeer': [Omit<Peer, 'mspId'>, null];
+  'ledger/consortium:RegisterPeer': [PeerInput, null];
   'ledger/consortium:RevokeCertificates': [{ serials: readonly Hex[] }, null];
+  'ledger/consortium:RevokeKey': [RevokeKeyInput, null];
   'ledger/consortium:OpenEpoch': [
     { epoch: number; weights: Readonly<Record<MspId, number>> },
     Epoch,

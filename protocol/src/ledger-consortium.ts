@@ -76,8 +76,8 @@ export interface Epoch {
   readonly openedAtMs: number;
 }
 
-export interface Peer {
-  readonly mspId: MspId;
+/** What an organisation registers of a peer of its own. */
+export interface PeerInput {
   /** Unique within its organisation: `gateway-1`, `admin`. */
   readonly name: string;
   readonly roles: readonly PeerRole[];
@@ -85,6 +85,28 @@ export interface Peer {
   readonly overlayKey: Hex;
   /** `host:port` (UDP) where the DHT can be entered; '' if this peer takes no incoming traffic. */
   readonly dhtAddress: string;
+}
+/** A registered peer; `overlayKey` is the key that it signs with now. */
+export interface Peer extends PeerInput {
+  readonly mspId: MspId;
+  /** Every key that it ever registered, oldest first. Which count: `peer-keys.ts`. */
+  readonly keys: readonly PeerKey[];
+}
+/** One overlay key in a peer's history. */
+export interface PeerKey {
+  readonly overlayKey: Hex;
+  /** When it was first registered, by the transaction's time, and by which transaction. */
+  readonly fromMs: number;
+  readonly txId: string;
+  /** From when on nothing signed by it is taken any more; null: it was not revoked. */
+  readonly revokedAtMs: number | null;
+}
+/** Ends what an earlier key of one's own peer counts for. */
+export interface RevokeKeyInput {
+  /** Name of the peer. */
+  readonly peer: string;
+  /** Not the one that it signs with now: another is registered first. */
+  readonly overlayKey: Hex;
 }
 export type PeerRole = 'ingest' | 'store';
 
@@ -95,7 +117,10 @@ export interface Consortium {
   readonly policy: Policy;
   /** Current epoch first, then the previous one if there is one. */
   readonly epochs: readonly Epoch[];
+  /** Peers of members. */
   readonly peers: readonly Peer[];
+  /** Peers of organisations that are members no more: what they had signed still verifies. */
+  readonly formerPeers: readonly Peer[];
   /**
    * Overlay certificates that their own organisations have taken back: serial numbers in lower-case
    * hex without leading zeros, ascending. Absent: none.

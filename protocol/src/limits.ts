@@ -6,6 +6,8 @@ export const LIMITS = {
   /** Organisations of one consortium. */
   membersMax: 64,
   peersPerMemberMax: 256,
+  /** Overlay keys that one peer may register in its life. */
+  keysPerPeerMax: 64,
   nameCharsMax: 64,
   reasonCharsMax: 1000,
   pemCharsMax: 8192,

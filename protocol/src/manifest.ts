@@ -15,7 +15,7 @@ import { ProtocolError } from './errors.ts';
 import { Fields } from './fields.ts';
 import type { Hex, MspId } from './ledger-api.ts';
 import { LIMITS } from './limits.ts';
-import { SIGNATURE_BYTES, sign, signingInput, verify } from './signing.ts';
+import { sign, signingInput, verify } from './signing.ts';
 
 /** Everything that is public about a file before it is recorded. */
 export interface Manifest {
@@ -137,11 +137,14 @@ export function signManifest(manifestBytes: Uint8Array, seed: Uint8Array): Signe
 }
 
 /**
- * The manifest that `signed` carries, if the source's gateway signed it with `overlayKey`
- * (32 bytes, from the ledger). Throws ProtocolError `bad-signature` otherwise, also where it was
+ * The manifest that `signed` carries, if the source's gateway signed it with one of
+ * `overlayKeys` (32 bytes each, from the ledger: `countingKeys`). Throws ProtocolError `bad-signature` otherwise, also where it was
  * sent in the name of another peer than its own gateway.
  */
-export function verifyManifest(signed: SignedManifest, overlayKey: Uint8Array): Manifest {
+export function verifyManifest(
+  signed: SignedManifest,
+  overlayKeys: readonly Uint8Array[],
+): Manifest {
   const manifest = decodeManifest(signed.manifest);
   if (signed.mspId !== manifest.source || signed.peer !== manifest.gateway) {
     throw new ProtocolError(
@@ -150,7 +153,7 @@ export function verifyManifest(signed: SignedManifest, overlayKey: Uint8Array): 
     );
   }
   const input = signingInput('blocktorrent/manifest/v1', manifest.channel, signed.manifest);
-  if (signed.signature.length !== SIGNATURE_BYTES || !verify(overlayKey, signed.signature, input)) {
+  if (!overlayKeys.some((key) => verify(key, signed.signature, input))) {
     throw new ProtocolError(
       'bad-signature',
       `manifest ${fileIdOf(signed.manifest)} is not signed by ${signed.mspId}/${signed.peer}`,

@@ -120,17 +120,18 @@ export function openReceipt(signed: SignedReceipt): Receipt {
 }
 
 /**
- * The receipt that `signed` carries, if its owner's peer signed it with `overlayKey` (32 bytes,
- * from the ledger). Throws ProtocolError `bad-signature` otherwise.
+ * The receipt that `signed` carries, if its owner's peer signed it with one of `overlayKeys` (32
+ * bytes each, from the ledger: `countingKeys`). Throws ProtocolError `bad-signature` otherwise.
  */
-export function verifyReceipt(signed: SignedReceipt, overlayKey: Uint8Array): Receipt {
+export function verifyReceipt(signed: SignedReceipt, overlayKeys: readonly Uint8Array[]): Receipt {
   const receipt = openReceipt(signed);
   const input = signingInput(
     'blocktorrent/receipt/v1',
     receipt.channel,
     fromBase64(signed.receipt),
   );
-  if (!verify(overlayKey, fromHex(signed.signature, SIGNATURE_BYTES), input)) {
+  const signature = fromHex(signed.signature, SIGNATURE_BYTES);
+  if (!overlayKeys.some((key) => verify(key, signature, input))) {
     throw new ProtocolError(
       'bad-signature',
       `receipt for ${receipt.fileId} is not signed by ${receipt.owner}/${receipt.peer}`,

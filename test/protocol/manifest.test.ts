@@ -121,9 +121,9 @@ describe('a manifest', () => {
 
   it('is taken from the gateway that signed it, and from nobody else', async () => {
     const signed = signManifest(manifestBytes, seed);
-    expect(verifyManifest(signed, key)).toEqual(manifest);
+    expect(verifyManifest(signed, [key])).toEqual(manifest);
     const code = (change: Partial<typeof signed>, by = key) =>
-      codeOf(() => verifyManifest({ ...signed, ...change }, by));
+      codeOf(() => verifyManifest({ ...signed, ...change }, [by]));
     expect(await code({}, other)).toBe('bad-signature');
     expect(await code({ signature: signed.signature.slice(1) })).toBe('bad-signature');
     expect(await code({ mspId: 'Org2MSP' })).toBe('bad-signature');
@@ -181,9 +181,9 @@ describe('a receipt', () => {
 
   it('is taken from the peer that signed it, and from nobody else', async () => {
     const signed = signReceipt(receipt, seed);
-    expect(verifyReceipt(signed, key)).toEqual(receipt);
+    expect(verifyReceipt(signed, [key])).toEqual(receipt);
     const code = (change: Partial<typeof signed>, by = key) =>
-      codeOf(() => verifyReceipt({ ...signed, ...change }, by));
+      codeOf(() => verifyReceipt({ ...signed, ...change }, [by]));
     expect(await code({}, other)).toBe('bad-signature');
     expect(await code({ mspId: 'Org3MSP' })).toBe('bad-signature');
     expect(await code({ peer: 'other' })).toBe('bad-signature');
