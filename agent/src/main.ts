@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { toHex } from '@blocktorrent/protocol/bytes.ts';
-import type { Peer, SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
+import type { SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
 import { publicKeyOf } from '@blocktorrent/protocol/signing.ts';
 import {
   type Net,
@@ -29,7 +29,7 @@ import type { House } from './house.ts';
 import { countFile, countStore, gaugeHouse, measuredLedger } from './measure.ts';
 import { pipeline } from './pipeline.ts';
 import { appendLate } from './record/settle.ts';
-import { keepRegistered } from './registration.ts';
+import { keepRegistered, type RegistrationOptions } from './registration.ts';
 import { systemClock } from './runtime/clock.ts';
 import { startControl } from './runtime/control.ts';
 import { claimDataFolder } from './runtime/data-format.ts';
@@ -314,7 +314,7 @@ function statusOf(house: House, gateway: Gateway | null, store: StoreNode | null
   };
 }
 
-function ownPeer(config: Config, net: Net): Peer {
+function ownPeer(config: Config, net: Net): RegistrationOptions['peer'] {
   const address = config.overlay.dht.advertise ?? net.addressBook.address;
   const host = address?.host.includes(':') ? `[${address.host}]` : address?.host;
   return {

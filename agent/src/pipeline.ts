@@ -21,7 +21,7 @@ import {
 } from './distribute/types.ts';
 import type { House } from './house.ts';
 import { depositKey } from './record/deposit.ts';
-import { nameFile } from './record/name.ts';
+import { nameFile, signedManifestOf } from './record/name.ts';
 import { recordFiles } from './record/record.ts';
 import { type ReissueTimes, settleFile } from './record/settle.ts';
 import type { FilePatch, QueuedFile } from './runtime/file-queue.ts';
@@ -119,14 +119,11 @@ async function distributed(options: DistributeOptions): Promise<DistributeResult
 
 async function spread(file: QueuedFile, house: House, signal: AbortSignal): Promise<FilePatch> {
   const { config, view, metrics } = house;
-  const { manifest, manifestSignature: signature, epoch } = file;
-  if (manifest === null || signature === null || epoch === null) {
-    throw new Error(`file ${file.id} has no manifest`);
-  }
+  const { epoch } = file;
+  if (epoch === null) throw new Error(`file ${file.id} has no place`);
   const startedMs = performance.now();
-  const { mspId } = config.organisation;
   const result = await distributed({
-    signedManifest: { manifest, signature, mspId, peer: config.name },
+    signedManifest: signedManifestOf(file, house.record),
     ciphertextPath: house.ciphertextPathOf(file.id),
     epoch: view.requireEpoch(epoch),
     policy: view.policy(),

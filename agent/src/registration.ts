@@ -3,7 +3,7 @@
  * Registers when the ledger does not say so yet; tries again until it does.
  */
 import { setTimeout } from 'node:timers/promises';
-import type { Peer } from '@blocktorrent/protocol/ledger-api.ts';
+import type { Peer, PeerInput } from '@blocktorrent/protocol/ledger-api.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import type { ConsortiumView } from './ledger/membership.ts';
 import type { Log } from './runtime/log.ts';
@@ -12,7 +12,7 @@ export interface RegistrationOptions {
   readonly ledger: Ledger;
   readonly view: ConsortiumView;
   readonly log: Log;
-  readonly peer: Peer;
+  readonly peer: PeerInput & Pick<Peer, 'mspId'>;
   readonly signal: AbortSignal;
 }
 
@@ -42,7 +42,7 @@ export async function keepRegistered(options: RegistrationOptions): Promise<void
   }
 }
 
-function isSame(known: Peer, peer: Peer): boolean {
+function isSame(known: Peer, peer: RegistrationOptions['peer']): boolean {
   return (
     known.mspId === peer.mspId &&
     known.name === peer.name &&

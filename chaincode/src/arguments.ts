@@ -17,6 +17,7 @@ import type {
   ProposalAction,
   Quota,
   RecordInput,
+  RevokeKeyInput,
   SignedReceipt,
   TransactionName,
 } from '@blocktorrent/protocol/ledger-api.ts';
@@ -221,6 +222,10 @@ export const ARGUMENTS: { readonly [N in TransactionName]: is.Check<Argument<N>>
   'ledger/consortium:RevokeCertificates': is.object<
     Argument<'ledger/consortium:RevokeCertificates'>
   >({ serials: is.distinct(serial, 1, LIMITS.revokedPerMemberMax) }),
+  'ledger/consortium:RevokeKey': is.object<RevokeKeyInput>({
+    peer: is.name,
+    overlayKey: digest,
+  }),
   'ledger/consortium:OpenEpoch': is.object<Argument<'ledger/consortium:OpenEpoch'>>({
     epoch: is.integer(2, COUNT_MAX),
     weights,

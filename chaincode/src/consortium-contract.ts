@@ -15,6 +15,7 @@ import {
   type Fault,
   type FaultReport,
   type Peer,
+  type PeerKey,
   type Penalty,
   type Proposal,
   type ProposalVote,
@@ -55,7 +56,7 @@ import {
 } from './proposal-state.ts';
 import { Refusal } from './refusal.ts';
 import { addRevoked, loadRevoked } from './revoked-state.ts';
-import { canonicalJson, getJson, nowMs, putJson, scan, scanValues } from './state.ts';
+import { canonicalJson, getJson, nowMs, putJson, scan, scanGroups, scanValues } from './state.ts';
 import { KEY } from './state-keys.ts';
 
 export class ConsortiumContract
@@ -93,16 +94,19 @@ export class ConsortiumContract
   /**
    * Registers or changes a peer of the caller's own organisation; saying the same is harmless.
    * Who: an agent or admin of a member. When: any time.
-   * Effects: the peer's key, roles and address; what it signed under an older key no longer counts.
+   * Effects: the peer's key, roles and address. A new key joins its history: what it signed under
+   * an older one counts as before, until `RevokeKey`.
    * Event: `consortium-changed` peer; none where nothing changes.
-   * Errors: BAD_ARGUMENT, NOT_FOUNDED, NOT_ALLOWED.
+   * Errors: BAD_ARGUMENT, TOO_LARGE (too many keys), NOT_FOUNDED, NOT_ALLOWED (a revoked key).
    */
   async RegisterPeer(ctx: Context, argument: string): Promise<null> {
     const input = parseArgument(argument, ARGUMENTS['ledger/consortium:RegisterPeer']);
     const { mspId } = await requireMember(ctx, 'agent', 'admin');
-    const peer: Peer = { mspId, ...input, roles: [...input.roles].sort() };
-    const key = KEY.peer(mspId, peer.name);
-    if (canonicalJson(await getJson(ctx, key)) === canonicalJson(peer)) return null;
+    const key = KEY.peer(mspId, input.name);
+    const before = await getJson<Peer>(ctx, key);
+    const roles = [...input.roles].sort();
+    const peer: Peer = { mspId, ...input, roles, keys: withKey(ctx, before, input.overlayKey) };
+    if (canonicalJson(before) === canonicalJson(peer)) return null;
     await putJson(ctx, key, peer);
     emitEvent(ctx, 'consortium-changed', { what: 'peer' });
     return null;
@@ -125,6 +129,39 @@ export class ConsortiumContract
     if (await addRevoked(ctx, mspId, serials)) {
       emitEvent(ctx, 'consortium-changed', { what: 'revoked' });
     }
+    return null;
+  }
+
+  /**
+   * Revokes an earlier key of a peer of the caller's own: nothing signed by it is taken from now on,
+   * by anybody. What the ledger took before stays as good as it was. Saying it again is harmless.
+   * Who: an agent or admin of a member. When: once the peer has registered another key.
+   * Effects: the key's `revokedAtMs`. Event: `consortium-changed` peer; none where nothing changes.
+   * Errors: BAD_ARGUMENT, NOT_FOUNDED, NOT_ALLOWED (the peer's present key), NOT_FOUND.
+   */
+  async RevokeKey(ctx: Context, argument: string): Promise<null> {
+    const input = parseArgument(argument, ARGUMENTS['ledger/consortium:RevokeKey']);
+    const { mspId } = await requireMember(ctx, 'agent', 'admin');
+    const key = KEY.peer(mspId, input.peer);
+    const peer = await getJson<Peer>(ctx, key);
+    const found = peer?.keys.find(({ overlayKey }) => overlayKey === input.overlayKey);
+    if (peer === null || found === undefined) {
+      throw new Refusal(
+        'NOT_FOUND',
+        `${mspId}/${input.peer} never had the key ${input.overlayKey}`,
+      );
+    }
+    if (found.overlayKey === peer.overlayKey) {
+      throw new Refusal(
+        'NOT_ALLOWED',
+        `${mspId}/${peer.name} signs with it: register another first`,
+      );
+    }
+    if (found.revokedAtMs !== null) return null;
+    const revokedAtMs = nowMs(ctx);
+    const keys = peer.keys.map((one) => (one === found ? { ...one, revokedAtMs } : one));
+    await putJson(ctx, key, { ...peer, keys } satisfies Peer);
+    emitEvent(ctx, 'consortium-changed', { what: 'peer' });
     return null;
   }
 
@@ -280,17 +317,16 @@ export class ConsortiumContract
     parseArgument(argument, ARGUMENTS['ledger/consortium:GetConsortium']);
     const { members, auditors, policy } = await loadConstitution(ctx);
     const { current, previous } = await loadEpochs(ctx);
-    const peers: Peer[] = [];
-    for (const { mspId } of members) {
-      peers.push(...(await scanValues<Peer>(ctx, KEY.peersOf(mspId), LIMITS.peersPerMemberMax)));
-    }
+    const ever = await scanGroups<Peer>(ctx, KEY.peers, LIMITS.peersPerMemberMax, LIMITS.scanMax);
+    const isMembers = ({ mspId }: Peer) => members.some((member) => member.mspId === mspId);
     return {
       channel: ctx.stub.getChannelID(),
       members,
       auditors,
       policy,
       epochs: previous === null ? [current] : [current, previous],
-      peers,
+      peers: ever.filter(isMembers),
+      formerPeers: ever.filter((peer) => !isMembers(peer)),
       ...(await loadRevoked(
         ctx,
         [...members, ...auditors].map(({ mspId }) => mspId),
@@ -374,4 +410,22 @@ async function requirePause(ctx: Context, mspId: string): Promise<void> {
     );
   }
   await putJson(ctx, KEY.ownEpoch(mspId), { atMs });
+}
+
+/** A peer's keys with one more, unless it had that one before; a revoked one never comes back. */
+function withKey(ctx: Context, before: Peer | null, overlayKey: string): readonly PeerKey[] {
+  const keys = before?.keys ?? [];
+  const known = keys.find((one) => one.overlayKey === overlayKey);
+  if (known !== undefined) {
+    if (known.revokedAtMs === null) return keys;
+    throw new Refusal('NOT_ALLOWED', `the key ${overlayKey} was revoked: make another`);
+  }
+  if (keys.length >= LIMITS.keysPerPeerMax) {
+    throw new Refusal(
+      'TOO_LARGE',
+      `${before?.name} has had ${keys.length} keys: register it under another name`,
+    );
+  }
+  const added = { overlayKey, fromMs: nowMs(ctx), txId: ctx.stub.getTxID(), revokedAtMs: null };
+  return [...keys, added];
 }

@@ -6,7 +6,6 @@
  * they signed: digests stay off the ledger.
  */
 import { createHash } from 'node:crypto';
-import { fromHex } from '@blocktorrent/protocol/bytes.ts';
 import { verifyDealing } from '@blocktorrent/protocol/dealing.ts';
 import type {
   Epoch,
@@ -15,6 +14,7 @@ import type {
   RecordInput,
   SignedReceipt,
 } from '@blocktorrent/protocol/ledger-api.ts';
+import { countingKeys } from '@blocktorrent/protocol/peer-keys.ts';
 import { holdersOf, ownerCountOf } from '@blocktorrent/protocol/placement.ts';
 import {
   coverage,
@@ -66,7 +66,7 @@ export async function checkReceipts(
         `${place}: ${signed.mspId}/${signed.peer} is no registered peer with role store`,
       );
     }
-    checked.push(within(place, () => verifyReceipt(signed, fromHex(peer.overlayKey))));
+    checked.push(within(place, () => verifyReceipt(signed, countingKeys(peer, null))));
   }
   return checked;
 }

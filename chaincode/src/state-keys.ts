@@ -17,7 +17,8 @@ export const KEY = {
   /** The current epoch and the one before. */
   epochs: 'epochs',
   epoch: (epoch: number) => `epoch/${epoch}`,
-  peersOf: (mspId: MspId) => `peer/${mspId}`,
+  /** All peers; the next part is the organisation. */
+  peers: 'peer',
   peer: (mspId: MspId, name: string) => `peer/${mspId}/${name}`,
   /** Serial numbers of the overlay certificates that an organisation has taken back. */
   revoked: (mspId: MspId) => `revoked/${mspId}`,

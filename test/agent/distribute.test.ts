@@ -46,9 +46,7 @@ function optionsFor(file: TrialFile, from: GridPeer, signal: AbortSignal): Distr
 
 function coverageOf(file: TrialFile, receipts: readonly SignedReceipt[]): number[] {
   const verified = receipts.map((signed) => {
-    const key = grid.membership.overlayKeyOf(signed.mspId, signed.peer);
-    if (key === null) throw new Error(`no key of ${signed.mspId}`);
-    return verifyReceipt(signed, key);
+    return verifyReceipt(signed, grid.membership.keysOf(signed.mspId, signed.peer));
   });
   return coverage(verified, manifestChunkCount(file.manifest));
 }

@@ -36,6 +36,7 @@ function fetchOptions(change: Partial<FetchOptions> = {}): FetchOptions {
       ownersOf(manifestChunkDigests(file.manifest, index), epochOf(grid), SOURCE, POLICY.replicas),
     ),
     receipts: stored.receipts,
+    recordedAtMs: Date.now(),
     outputPath: join(grid.dir, `fetched-${outputs}.age`),
     overlay: auditor.overlay,
     addressBook: auditor.addressBook,

@@ -55,6 +55,7 @@ async function growthFor(bytes: number): Promise<number> {
       ownersOf(manifestChunkDigests(file.manifest, index), epoch, SOURCE, POLICY.replicas),
     ),
     receipts: stored.receipts,
+    recordedAtMs: Date.now(),
     outputPath: join(grid.dir, `${bytes}.fetched`),
     overlay: auditor.overlay,
     addressBook: auditor.addressBook,

@@ -41,6 +41,7 @@ const TRANSACTIONS = [
   'ledger/consortium:RegisterPeer',
   'ledger/consortium:ReportFault',
   'ledger/consortium:RevokeCertificates',
+  'ledger/consortium:RevokeKey',
   'ledger/consortium:VoteOn',
   'ledger/records:Anchor',
   'ledger/records:AppendReceipts',
@@ -231,6 +232,73 @@ describe('contract consortium', () => {
     }
     const many = Array.from({ length: LIMITS.revokedPerMemberMax }, (_, n) => `d${n}`);
     await expect(revoke(many)).rejects.toThrow(/^TOO_LARGE: /);
+  });
+
+  describe('a peer that changes its overlay key', () => {
+    const entry = (overlayKey: string) => ({
+      ...{ name: 'admin', roles: ['store' as const], overlayKey, dhtAddress: '' },
+    });
+    const keyOf = (number: number) => String(number).padStart(64, '0');
+    const change = ({ fabric }: TrialConsortium, overlayKey: string, by = 2) =>
+      fabric.submit(agentOf(by), 'ledger/consortium:RegisterPeer', entry(overlayKey));
+    const revoke = ({ fabric }: TrialConsortium, overlayKey: string, by = 2) =>
+      fabric.submit(agentOf(by), 'ledger/consortium:RevokeKey', { peer: 'admin', overlayKey });
+    const found = async ({ fabric }: TrialConsortium) =>
+      (await fabric.evaluate(AUDITOR, 'ledger/consortium:GetConsortium', {})).peers.find(
+        (peer) => peer.mspId === orgName(2),
+      );
+
+    it('keeps its history: each key, when it came, by which transaction', async () => {
+      const consortium = await new TrialConsortium().found();
+      const before = (await found(consortium))?.overlayKey ?? '';
+      const { txId } = await change(consortium, keyOf(1));
+      const peer = await found(consortium);
+      expect(peer?.overlayKey).toBe(keyOf(1));
+      expect(peer?.keys).toMatchObject([
+        { overlayKey: before, revokedAtMs: null },
+        { overlayKey: keyOf(1), txId, revokedAtMs: null },
+      ]);
+      const [first, second] = peer?.keys ?? [];
+      expect(first?.fromMs).toBeLessThan(second?.fromMs ?? 0);
+      await change(consortium, before);
+      const again = await found(consortium);
+      expect([again?.overlayKey, again?.keys.length]).toEqual([before, 2]);
+    });
+
+    it('revokes an earlier key of its own, for good', async () => {
+      const consortium = await new TrialConsortium().found();
+      const before = (await found(consortium))?.overlayKey ?? '';
+      await expect(revoke(consortium, before)).rejects.toThrow(/^NOT_ALLOWED: .*register another/);
+      await change(consortium, keyOf(1));
+      await expect(revoke(consortium, before, 3)).rejects.toThrow(/^NOT_FOUND: /);
+      await expect(revoke(consortium, keyOf(9))).rejects.toThrow(/^NOT_FOUND: /);
+      const { simulation } = await revoke(consortium, before);
+      expect(simulation.event).toEqual({ name: 'consortium-changed', payload: { what: 'peer' } });
+      const revokedAtMs = (await found(consortium))?.keys[0]?.revokedAtMs;
+      expect(revokedAtMs).toBeLessThan(consortium.fabric.timeMs);
+      await revoke(consortium, before);
+      expect((await found(consortium))?.keys[0]?.revokedAtMs).toBe(revokedAtMs);
+      await expect(change(consortium, before)).rejects.toThrow(/^NOT_ALLOWED: .* was revoked/);
+    });
+
+    it('has a bounded number of them', async () => {
+      const consortium = await new TrialConsortium().found();
+      for (let i = 1; i < LIMITS.keysPerPeerMax; i++) await change(consortium, keyOf(i));
+      await expect(change(consortium, keyOf(1000))).rejects.toThrow(/^TOO_LARGE: /);
+      await change(consortium, keyOf(1));
+    });
+  });
+
+  it('shows the peers of a member that has left apart, with the keys that they signed with', async () => {
+    const { fabric } = await new TrialConsortium().found();
+    await fabric.submit(agentOf(4), 'ledger/consortium:Leave', {});
+    const { peers, formerPeers } = await fabric.evaluate(
+      AUDITOR,
+      'ledger/consortium:GetConsortium',
+      {},
+    );
+    expect(peers.some(({ mspId }) => mspId === orgName(4))).toBe(false);
+    expect(formerPeers.map(({ mspId, keys }) => [mspId, keys.length])).toEqual([[orgName(4), 1]]);
   });
 
   it('opens the next epoch only, with another weight of the caller’s, and keeps the one before', async () => {

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { toBase64, utf8 } from '@blocktorrent/protocol/bytes.ts';
+import { toBase64, toHex, utf8 } from '@blocktorrent/protocol/bytes.ts';
 import type { ListResult, RecordInput } from '@blocktorrent/protocol/ledger-api.ts';
 import { CHAIN_ROOT } from '@blocktorrent/protocol/manifest.ts';
+import { publicKeyOf } from '@blocktorrent/protocol/signing.ts';
 import { describe, expect, it } from 'vitest';
 import { AUDITOR, agentOf, orgName, POLICY, TrialConsortium } from '../support/consortium.ts';
 
@@ -33,6 +34,22 @@ describe('contract records', () => {
       payload: { files: [{ fileId, holders: record.dealing.holders }] },
     });
     await expect(fabric.submit(agentOf(1), NAME, record)).rejects.toThrow(/^WRONG_CHAIN: /);
+  });
+
+  it('takes receipts that an owner signed before it changed its key, until that key is revoked', async () => {
+    const consortium = await new TrialConsortium().found();
+    const { fabric } = consortium;
+    const [first, second] = [await consortium.file(), await consortium.file()];
+    const before = toHex(publicKeyOf(consortium.seedOf(orgName(2))));
+    const entry = { name: 'admin', roles: ['store' as const], dhtAddress: '' };
+    const register = { ...entry, overlayKey: 'ab'.repeat(32) };
+    await fabric.submit(agentOf(2), 'ledger/consortium:RegisterPeer', register);
+    await fabric.submit(agentOf(1), NAME, first.record);
+    const revoke = { peer: 'admin', overlayKey: before };
+    await fabric.submit(agentOf(2), 'ledger/consortium:RevokeKey', revoke);
+    await expect(fabric.submit(agentOf(1), NAME, second.record)).rejects.toThrow(
+      /^BAD_SIGNATURE: receipt [0-9]+: .*Org2MSP/,
+    );
   });
 
   it.each<[string, string, (record: RecordInput, consortium: TrialConsortium) => RecordInput]>([

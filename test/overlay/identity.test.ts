@@ -169,6 +169,7 @@ describe('a removed organisation', () => {
       policy: POLICY,
       epochs: [],
       peers: members.map(({ peer }) => peer),
+      formerPeers: [],
     });
     const ledger = {
       mspId: 'Org1MSP',

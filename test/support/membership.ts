@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromHex, toHex } from '@blocktorrent/protocol/bytes.ts';
 import type { Epoch, MspId, Peer, Policy } from '@blocktorrent/protocol/ledger-api.ts';
+import { keysOf } from '@blocktorrent/protocol/peer-keys.ts';
 import { rangesOf } from '@blocktorrent/protocol/placement.ts';
 import { publicKeyOf } from '@blocktorrent/protocol/signing.ts';
 import type { Membership, OverlayIdentity, OverlayRoot } from '../../agent/src/overlay/types.ts';
@@ -65,6 +66,9 @@ export class TrialMembership implements Membership {
     const found = this.registered.find((peer) => peer.mspId === mspId && peer.name === name);
     return found === undefined ? null : fromHex(found.overlayKey, 32);
   }
+  keysOf(mspId: MspId, name: string, takenAtMs: number | null = null): readonly Uint8Array[] {
+    return keysOf({ peers: this.registered, formerPeers: [] }, mspId, name, takenAtMs);
+  }
   peers(): readonly Peer[] {
     return this.registered;
   }
@@ -98,6 +102,7 @@ async function readTrialPeer(dir: string, mspId: MspId): Promise<TrialPeer> {
   const read = (name: string) => readFile(join(dir, mspId, name), 'utf8');
   const overlaySeed = fromHex((await read('overlay-ed25519.key')).trim(), 32);
   const name = mspId === AUDITOR_MSP ? 'auditor' : 'admin';
+  const overlayKey = toHex(publicKeyOf(overlaySeed));
   return {
     mspId,
     identity: {
@@ -112,8 +117,9 @@ async function readTrialPeer(dir: string, mspId: MspId): Promise<TrialPeer> {
       mspId,
       name,
       roles: ['store', 'ingest'],
-      overlayKey: toHex(publicKeyOf(overlaySeed)),
+      overlayKey,
       dhtAddress: '',
+      keys: [{ overlayKey, fromMs: 1_000, txId: '00'.repeat(32), revokedAtMs: null }],
     },
   };
 }

@@ -23,19 +23,26 @@ interface Found {
   readonly chunks: Set<number>;
 }
 
+export interface FaultListOptions {
+  readonly fileId: Hex;
+  readonly receipts: readonly SignedReceipt[];
+  /** When the ledger took them, ms since 1970. */
+  readonly recordedAtMs: number;
+  readonly membership: Membership;
+}
+
 export class FaultList {
   readonly #fileId: Hex;
   readonly #receipts: Receipt[];
   readonly #found = new Map<string, Found>();
 
   /** Receipts that do not verify are no promise, and count for nothing. */
-  constructor(fileId: Hex, receipts: readonly SignedReceipt[], membership: Membership) {
+  constructor({ fileId, receipts, recordedAtMs, membership }: FaultListOptions) {
     this.#fileId = fileId;
     this.#receipts = receipts.flatMap((signed) => {
-      const key = membership.overlayKeyOf(signed.mspId, signed.peer);
-      if (key === null) return [];
       try {
-        const receipt = verifyReceipt(signed, key);
+        const keys = membership.keysOf(signed.mspId, signed.peer, recordedAtMs);
+        const receipt = verifyReceipt(signed, keys);
         return receipt.fileId === fileId ? [receipt] : [];
       } catch (error) {
         if (error instanceof Error && 'code' in error) return [];

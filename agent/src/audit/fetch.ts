@@ -27,6 +27,8 @@ export interface FetchOptions {
   readonly owners: readonly (readonly MspId[])[];
   /** Owners' receipts: whoever signed for a chunk must show it. */
   readonly receipts: readonly SignedReceipt[];
+  /** When the ledger took them: keys that were revoked later count. */
+  readonly recordedAtMs: number;
   readonly outputPath: string;
   readonly overlay: Overlay;
   readonly addressBook: AddressBook;
@@ -150,7 +152,7 @@ class Fetching {
     this.#infoHash = toHex(infoHashOf(manifest.info));
     this.#chunkBytes = decodeInfo(manifest.info).pieceLength;
     this.#chunkCount = manifestChunkCount(manifest);
-    this.#faults = new FaultList(options.fileId, options.receipts, options.membership);
+    this.#faults = new FaultList(options);
     if (options.owners.length !== this.#chunkCount) {
       const found = `owners of ${options.owners.length} chunks, the file has ${this.#chunkCount}`;
       throw new FetchError('bad-argument', found, []);

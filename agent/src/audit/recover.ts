@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { decrypt, encodeIdentity } from '@blocktorrent/protocol/age.ts';
-import { fromBase64, fromHex } from '@blocktorrent/protocol/bytes.ts';
+import { fromBase64 } from '@blocktorrent/protocol/bytes.ts';
 import type {
   Consortium,
   Epoch,
@@ -23,6 +23,7 @@ import type { Manifest } from '@blocktorrent/protocol/manifest.ts';
 import { fileIdOf, manifestChunkDigests, verifyManifest } from '@blocktorrent/protocol/manifest.ts';
 import type { MasterTable } from '@blocktorrent/protocol/master-table.ts';
 import { decodeMasterTable } from '@blocktorrent/protocol/master-table.ts';
+import { keysOf } from '@blocktorrent/protocol/peer-keys.ts';
 import { ownersOf } from '@blocktorrent/protocol/placement.ts';
 import { openFile } from '../crypto/open.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -32,6 +33,8 @@ import { AuditError } from './audit-error.ts';
 export interface FetchTarget {
   readonly fileId: string;
   readonly receipts: readonly SignedReceipt[];
+  /** When the ledger took the record: keys that were revoked later count. */
+  readonly recordedAtMs: number;
   readonly manifest: Manifest;
   readonly owners: readonly (readonly MspId[])[];
   readonly outputPath: string;
@@ -82,6 +85,7 @@ export async function recoverFile(options: RecoverOptions): Promise<Recovered> {
     manifest,
     owners,
     receipts: [...record.receipts, ...record.replacements.flatMap((one) => one.receipts)],
+    recordedAtMs: record.recordedAtMs,
     outputPath: ciphertextPath,
   });
   const lines = identities.map((identity) => `${encodeIdentity(identity)}\n`);
@@ -121,13 +125,15 @@ async function openTable(
   if (fileIdOf(table.manifest.manifest) !== fileId) {
     throw new AuditError('wrong-table', `the master table of ${fileId} holds another manifest`);
   }
-  const signer = consortium.peers.find(
-    (peer) => peer.mspId === record.source && peer.name === record.gateway,
-  );
-  if (signer === undefined) {
-    throw new AuditError('wrong-table', `${record.source}/${record.gateway} is not registered`);
+  const { source, gateway, recordedAtMs } = record;
+  const keys = keysOf(consortium, source, gateway, recordedAtMs);
+  if (keys.length === 0) {
+    throw new AuditError(
+      'wrong-table',
+      `${source}/${gateway} has no key that counts on the ledger`,
+    );
   }
-  const manifest = verifyManifest(table.manifest, fromHex(signer.overlayKey, 32));
+  const manifest = verifyManifest(table.manifest, keys);
   if (manifest.recipient !== record.recipient) {
     throw new AuditError(
       'wrong-table',

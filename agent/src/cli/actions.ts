@@ -214,6 +214,18 @@ export async function revokeCertificates(
   });
 }
 
+/** Revokes an earlier overlay key of a peer of this organisation. */
+export async function revokeKey(
+  options: Argument<'ledger/consortium:RevokeKey'>,
+  context: ActionContext,
+): Promise<ActionResult> {
+  return withLedger(context, async (ledger) => {
+    const { txId } = await ledger.submit('ledger/consortium:RevokeKey', options);
+    const text = `nothing signed with ${options.overlayKey} is taken any more; what the ledger took before stays good`;
+    return { value: { ...options, txId }, text, verified: true };
+  });
+}
+
 /** Puts a decision before the members; `action` is checked by the contract. */
 export async function propose(
   options: {

@@ -29,6 +29,12 @@ export function proposalId(text: string): string {
   throw wrong('a proposal id of 64 hex digits', text);
 }
 
+/** An Ed25519 public key, 32 bytes in hex. */
+export function overlayKey(text: string): string {
+  if (/^[0-9a-fA-F]{64}$/.test(text)) return text.toLowerCase();
+  throw wrong('an overlay key of 64 hex digits', text);
+}
+
 const UNIT_MS: Readonly<Record<string, number>> = {
   ms: 1,
   s: 1_000,

@@ -17,7 +17,7 @@ export interface ReceiptLedgerOptions {
   readonly epoch: number;
   /** Owners of each chunk, by chunk index. */
   readonly owners: readonly (readonly MspId[])[];
-  readonly membership: Pick<Membership, 'overlayKeyOf'>;
+  readonly membership: Pick<Membership, 'keysOf'>;
 }
 
 export class ReceiptLedger {
@@ -51,11 +51,11 @@ export class ReceiptLedger {
     const { membership, fileId, source, epoch, channel } = this.#options;
     const owned = this.#owned.get(signed.mspId);
     if (owned === undefined) return `${signed.mspId} owns no chunk of this file`;
-    const key = membership.overlayKeyOf(signed.mspId, signed.peer);
-    if (key === null) return `${signed.mspId}/${signed.peer} has no key on the ledger`;
+    const keys = membership.keysOf(signed.mspId, signed.peer);
+    if (keys.length === 0) return `${signed.mspId}/${signed.peer} has no key on the ledger`;
     let receipt: Receipt;
     try {
-      receipt = verifyReceipt(signed, key);
+      receipt = verifyReceipt(signed, keys);
     } catch (error) {
       if (error instanceof ProtocolError) return `${error.code}: ${error.message}`;
       throw error;

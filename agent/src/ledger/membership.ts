@@ -15,6 +15,7 @@ import type {
   Peer,
   Policy,
 } from '@blocktorrent/protocol/ledger-api.ts';
+import { keysOf } from '@blocktorrent/protocol/peer-keys.ts';
 import type { Ledger } from './ledger.ts';
 
 export class ConsortiumView {
@@ -107,7 +108,7 @@ export class ConsortiumView {
     return this.#consortium?.peers ?? [];
   }
 
-  /** Ed25519 key of a registered peer, 32 bytes, or null. */
+  /** Ed25519 key that a member's registered peer signs with now, 32 bytes, or null. */
   overlayKeyOf(mspId: MspId, peer: string): Uint8Array | null {
     const found = this.peers().find((one) => one.mspId === mspId && one.name === peer);
     return found === undefined ? null : fromHex(found.overlayKey, 32);
@@ -116,6 +117,11 @@ export class ConsortiumView {
   /** Whether an organisation has taken one of its overlay certificates back. */
   isRevoked(mspId: MspId, serial: Hex): boolean {
     return this.#consortium?.revoked?.[mspId]?.includes(serial) ?? false;
+  }
+
+  /** Every key of a peer that counts, former members' too: `Membership.keysOf`. */
+  keysOf(mspId: MspId, peer: string, takenAtMs: number | null = null): readonly Uint8Array[] {
+    return this.#consortium === null ? [] : keysOf(this.#consortium, mspId, peer, takenAtMs);
   }
 
   /** Whether the ledger still takes records of an epoch: the one in force and the one before. */

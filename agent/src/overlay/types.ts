@@ -31,8 +31,14 @@ export interface Membership {
   rootsOf(): readonly OverlayRoot[];
   /** Whether an organisation has taken back the overlay certificate with this serial number. */
   isRevoked(mspId: MspId, serial: Hex): boolean;
-  /** Ed25519 public key (32 bytes) of a registered peer, or null when there is no such peer. */
+  /** Ed25519 public key (32 bytes) that a member's peer signs with now, or null. */
   overlayKeyOf(mspId: MspId, peer: string): Uint8Array | null;
+  /**
+   * Keys (32 bytes, the present one first) under which a signature of that peer counts, also after
+   * it changed its key or its organisation left; none for a stranger. `takenAtMs`: when the ledger
+   * took what was signed; without it a revoked key does not count.
+   */
+  keysOf(mspId: MspId, peer: string, takenAtMs?: number): readonly Uint8Array[];
   peers(): readonly Peer[];
   /** Number of the epoch in force. @throws Error while the ledger has never been reached. */
   epoch(): number;

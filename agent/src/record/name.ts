@@ -1,10 +1,16 @@
 /**
  * Naming: a sealed file takes the next place in its gateway's chain (PROTOCOL §2.3).
  *
- * Enters: a sealed file. Leaves: the signed manifest and fileId = SHA-256 of the manifest.
+ * Enters: a sealed file. Leaves: the manifest and fileId = SHA-256 of the manifest; whoever hands it
+ * on signs it with the overlay key of that day, so that files under way outlive a change of key.
  * Always holds: places are given in queue order, one at a time, each naming the one before.
  */
-import { CHAIN_ROOT, encodeManifest, fileIdOf } from '@blocktorrent/protocol/manifest.ts';
+import {
+  CHAIN_ROOT,
+  encodeManifest,
+  fileIdOf,
+  type SignedManifest,
+} from '@blocktorrent/protocol/manifest.ts';
 import { sign, signingInput } from '@blocktorrent/protocol/signing.ts';
 import type { FilePatch, FileQueue, QueuedFile } from '../runtime/file-queue.ts';
 
@@ -13,13 +19,29 @@ export interface NamingOptions {
   readonly channel: string;
   readonly source: string;
   readonly gateway: string;
-  /** Ed25519 seed of this agent's overlay key, 32 bytes. */
-  readonly overlaySeed: Uint8Array;
   /** Number of the epoch in force; throws while none is known. */
   readonly epoch: () => number;
   /** Head of this gateway's chain on the ledger; seq 0 where there is none. */
   readonly chainOnLedger: () => Promise<{ seq: number; fileId: string }>;
   readonly nowMs: () => number;
+}
+
+/** Who signs a manifest. */
+export interface ManifestSigner {
+  readonly channel: string;
+  readonly source: string;
+  readonly gateway: string;
+  /** Ed25519 seed of this agent's overlay key, 32 bytes. */
+  readonly overlaySeed: Uint8Array;
+}
+
+/** The manifest of a named file, signed with our present overlay key. */
+export function signedManifestOf(file: QueuedFile, signer: ManifestSigner): SignedManifest {
+  const { manifest } = file;
+  if (manifest === null) throw new Error(`file ${file.id} has no manifest`);
+  const input = signingInput('blocktorrent/manifest/v1', signer.channel, manifest);
+  const signature = sign(signer.overlaySeed, input);
+  return { manifest, signature, mspId: signer.source, peer: signer.gateway };
 }
 
 /**
@@ -51,11 +73,9 @@ export async function nameFile(file: QueuedFile, options: NamingOptions): Promis
     digests,
     ...place,
   });
-  const input = signingInput('blocktorrent/manifest/v1', options.channel, manifest);
   return {
     ...place,
     manifest,
-    manifestSignature: sign(options.overlaySeed, input),
     fileId: fileIdOf(manifest),
     // Both are inside the manifest from here on.
     info: null,

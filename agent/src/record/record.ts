@@ -17,12 +17,11 @@ import { ownersOf } from '@blocktorrent/protocol/placement.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { FilePatch, FileQueue, QueuedFile } from '../runtime/file-queue.ts';
 import type { GivenUp } from '../runtime/stage-runner.ts';
+import { type ManifestSigner, signedManifestOf } from './name.ts';
 
-export interface RecordOptions {
+export interface RecordOptions extends ManifestSigner {
   readonly ledger: Ledger;
   readonly queue: FileQueue;
-  readonly source: string;
-  readonly gateway: string;
   readonly policy: () => Policy;
   readonly requireEpoch: (epoch: number) => Epoch;
   /** Whether the ledger still takes records of this epoch. */
@@ -108,11 +107,10 @@ async function voidGivenUp(headSeq: number, run: readonly QueuedFile[], options:
 }
 
 function buildTable(file: QueuedFile, options: RecordOptions): Uint8Array {
-  const { manifest, manifestSignature, epoch, recipient } = file;
-  if (!manifest || !manifestSignature || epoch === null || recipient === null) {
-    throw new Error(`file ${file.id} has no manifest`);
-  }
-  const decoded = decodeManifest(manifest);
+  const { epoch, recipient } = file;
+  const signed = signedManifestOf(file, options);
+  if (epoch === null || recipient === null) throw new Error(`file ${file.id} has no place`);
+  const decoded = decodeManifest(signed.manifest);
   const { replicas } = options.policy();
   const ranges = options.requireEpoch(epoch);
   const info = decodeInfo(decoded.info);
@@ -122,12 +120,7 @@ function buildTable(file: QueuedFile, options: RecordOptions): Uint8Array {
   );
   const table = encodeMasterTable({
     version: 1,
-    manifest: {
-      manifest,
-      signature: manifestSignature,
-      mspId: options.source,
-      peer: options.gateway,
-    },
+    manifest: signed,
     owners,
     receipts: [...file.receipts],
     timeMs: options.nowMs(),

@@ -48,7 +48,6 @@ export interface QueuedFile {
   /** When the manifest was signed, ms since 1970. */
   readonly timeMs: number | null;
   readonly manifest: Uint8Array | null;
-  readonly manifestSignature: Uint8Array | null;
   readonly receipts: readonly SignedReceipt[];
   /** Receipts that came after the record was made ready, and are not on the ledger yet. */
   readonly lateReceipts: readonly SignedReceipt[];
@@ -74,7 +73,7 @@ export const FILE_QUEUE_MIGRATIONS: readonly string[] = [
      recipients TEXT NOT NULL DEFAULT '[]', identity BLOB, recipient TEXT,
      ciphertextBytes INTEGER, ciphertextSha256 BLOB, info BLOB, digests BLOB,
      seq INTEGER UNIQUE, previous TEXT, fileId TEXT UNIQUE, epoch INTEGER, timeMs INTEGER,
-     manifest BLOB, manifestSignature BLOB, receipts TEXT NOT NULL DEFAULT '[]',
+     manifest BLOB, receipts TEXT NOT NULL DEFAULT '[]',
      lateReceipts TEXT NOT NULL DEFAULT '[]',
      deposit TEXT, dealing TEXT, masterTable BLOB, uplinkBytes INTEGER NOT NULL DEFAULT 0,
      error TEXT, createdMs INTEGER NOT NULL, updatedMs INTEGER NOT NULL);

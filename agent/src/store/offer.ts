@@ -51,12 +51,12 @@ export interface KeepPlan {
 
 /** Checks an offer against the ledger as it is now. @throws Refusal */
 export function judgeOffer(signed: SignedManifest, self: MspId, membership: Membership): KeepPlan {
-  const key = membership.overlayKeyOf(signed.mspId, signed.peer);
-  if (key === null) {
+  const keys = membership.keysOf(signed.mspId, signed.peer);
+  if (keys.length === 0) {
     throw new Refusal('not-a-member', `${signed.mspId}/${signed.peer} has no key on the ledger`);
   }
   try {
-    verifyManifest(signed, key);
+    verifyManifest(signed, keys);
   } catch (error) {
     if (error instanceof ProtocolError) throw new Refusal(error.code, error.message);
     throw error;

@@ -5,7 +5,7 @@ import { runAction } from '../action.ts';
 import { CliError } from '../cli-error.ts';
 import type { CliCommand, ContextOf } from '../command.ts';
 import { EXIT } from '../exit-codes.ts';
-import { duration, proposalId } from '../options.ts';
+import { duration, overlayKey, proposalId } from '../options.ts';
 
 const STATES = ['any', 'open', 'accepted', 'refused', 'outdated', 'expired', 'enacted'] as const;
 const TWO_WEEKS_MS = 14 * 24 * 60 * 60 * 1000;
@@ -51,6 +51,7 @@ export const consortiumCommand: CliCommand = {
           actions.revokeCertificates({ pems }, action),
         );
       });
+    revokeKey(command, contextOf);
   },
 };
 
@@ -99,6 +100,18 @@ function listProposals(command: Command, contextOf: ContextOf): void {
         });
       }
       await runAction(contextOf(), (actions, action) => actions.listProposals({ state }, action));
+    });
+}
+
+function revokeKey(command: Command, contextOf: ContextOf): void {
+  command
+    .command('revoke-key')
+    .description('revoke an earlier overlay key of a peer of one’s own, which was lost or stolen')
+    .argument('<peer>', 'the agent’s name')
+    .argument('<key>', 'public key, as `consortium show --json` lists it under keys', overlayKey)
+    .action(async (peer: string, key: string) => {
+      const options = { peer, overlayKey: key };
+      await runAction(contextOf(), (actions, action) => actions.revokeKey(options, action));
     });
 }
 
