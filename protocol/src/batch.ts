@@ -188,9 +188,8 @@ export const BATCH_SQL = {
     'INSERT INTO sensor (name) VALUES (@name) ON CONFLICT DO UPDATE SET name = name RETURNING id',
   addBoot:
     'INSERT INTO boot (name) VALUES (@name) ON CONFLICT DO UPDATE SET name = name RETURNING id',
-  /** Parameters: `BatchRow`. */
-  addReading: `INSERT INTO reading VALUES (@seq, @received_ms, @boot_ms, @boot, @flags, @topic,
-    @sensor, @device_seq, @device_lag_ms, @duplicate_of, @refusal, @payload)`,
+  /** Parameters: `BatchValues`. */
+  addReading: 'INSERT INTO reading VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
   addMetric: `INSERT INTO metric (name, unit) VALUES (@name, @unit)
     ON CONFLICT DO UPDATE SET name = name RETURNING id`,
   /** Parameters: `SampleRow`. */
@@ -295,27 +294,29 @@ export function sampleRowOf(
   };
 }
 
+/** The values of a `BatchRow`, in the order of its columns: binding by place is faster. */
+export type BatchValues = readonly (number | string | Uint8Array | null)[];
+
 /** The row that holds `reading`. */
-export function batchRowOf(reading: Reading, ids: BatchIds): BatchRow {
-  return {
-    seq: reading.seq,
-    received_ms: reading.receivedMs,
-    boot_ms: reading.receivedMs - reading.monotonicMs,
-    boot: ids.boot,
-    flags:
-      reading.qos +
+export function batchRowOf(reading: Reading, ids: BatchIds): BatchValues {
+  return [
+    reading.seq,
+    reading.receivedMs,
+    reading.receivedMs - reading.monotonicMs,
+    ids.boot,
+    reading.qos +
       4 * Number(reading.dup) +
       8 * Number(reading.retain) +
       16 * Number(reading.clockSynchronised) +
       32 * Number(reading.historical),
-    topic: ids.topic,
-    sensor: ids.sensor,
-    device_seq: reading.deviceSeq,
-    device_lag_ms: reading.deviceMs === null ? null : reading.receivedMs - reading.deviceMs,
-    duplicate_of: reading.duplicateOf,
-    refusal: reading.refusal,
-    payload: reading.payload,
-  };
+    ids.topic,
+    ids.sensor,
+    reading.deviceSeq,
+    reading.deviceMs === null ? null : reading.receivedMs - reading.deviceMs,
+    reading.duplicateOf,
+    reading.refusal,
+    reading.payload,
+  ];
 }
 
 /**

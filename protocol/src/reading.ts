@@ -6,9 +6,9 @@
  * without changing every later hash; anchors put one of them on the ledger (PROTOCOL §2, §7).
  */
 import { sha256 } from '@noble/hashes/sha2.js';
-import { encodeCanonical } from './cbor.ts';
 import { ProtocolError } from './errors.ts';
 import { LIMITS } from './limits.ts';
+import { readingBytes } from './reading-bytes.ts';
 
 /** One value that a decoder found in a payload. */
 export interface Sample {
@@ -61,7 +61,6 @@ export const CHAIN_HASH_BYTES = 32;
 /** What the first reading of a gateway follows: 32 zero bytes. Do not change its bytes. */
 export const CHAIN_START: Uint8Array = new Uint8Array(CHAIN_HASH_BYTES);
 
-const DOMAIN = 'blocktorrent/reading/v1';
 const TEXT_CHARS_MAX = 1000;
 
 /**
@@ -81,37 +80,7 @@ export function chainHash(
     );
   }
   requireReading(reading);
-  const input = encodeCanonical([
-    DOMAIN,
-    previous,
-    reading.seq,
-    reading.receivedMs,
-    reading.monotonicMs,
-    reading.bootId,
-    reading.clockSynchronised,
-    reading.topic,
-    reading.qos,
-    reading.dup,
-    reading.retain,
-    reading.payload,
-    reading.sensor,
-    reading.deviceSeq,
-    reading.deviceMs,
-    reading.duplicateOf,
-    reading.refusal,
-    reading.historical,
-    reading.samples.map(({ sensor, name, unit, timeMs, value }) => {
-      return [sensor, name, unit, timeMs, typeof value === 'number' ? doubleBytes(value) : value];
-    }),
-  ]);
-  return hash(input);
-}
-
-/** IEEE 754 double, big-endian: CBOR's shortest forms know no whole number beyond 2^53. */
-function doubleBytes(value: number): Uint8Array {
-  const bytes = new Uint8Array(8);
-  new DataView(bytes.buffer).setFloat64(0, value);
-  return bytes;
+  return hash(readingBytes(previous, reading));
 }
 
 /** Throws ProtocolError `bad-argument`, naming the field, for a reading that no batch can hold. */

@@ -1,4 +1,5 @@
 import { fromHex, toHex } from '@blocktorrent/protocol/bytes.ts';
+import { encodeCanonical } from '@blocktorrent/protocol/cbor.ts';
 import {
   CHAIN_START,
   chainHash,
@@ -6,9 +7,11 @@ import {
   requireReading,
   type Sample,
 } from '@blocktorrent/protocol/reading.ts';
+import { readingBytes } from '@blocktorrent/protocol/reading-bytes.ts';
 import { describe, expect, it } from 'vitest';
 import { nodeSha256 } from '../../agent/src/crypto/node-hasher.ts';
 import { codeOf } from '../support/errors.ts';
+import { Seeded, seedOfRun } from '../support/seeded.ts';
 import { protocolVectors } from '../support/vectors.ts';
 
 const READING: Reading = {
@@ -130,5 +133,54 @@ describe('a reading', () => {
 
   it('follows a hash of 32 bytes', async () => {
     expect(await codeOf(() => chainHash(new Uint8Array(31), READING))).toBe('bad-argument');
+  });
+});
+
+describe('the bytes of a reading', () => {
+  const WHOLE = [0, 1, 23, 24, 255, 256, 65_535, 65_536, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1];
+  const TEXTS = ['a', 'b'.repeat(23), 'c'.repeat(24), 'd'.repeat(300), 'Kühlraum 3', '漢\u{1f321}'];
+
+  it('are those of the general canonical encoder, whatever the fields', () => {
+    const seed = seedOfRun();
+    const random = new Seeded(seed);
+    for (let n = 0; n < 2000; n += 1) {
+      const orNull = <T>(value: T): T | null => (random.integer(0, 3) === 0 ? null : value);
+      const whole = () => random.pick(WHOLE);
+      const text = () => random.pick(TEXTS);
+      const value = random.pick([0, -1.5, 2 ** 60, 'text', '', 'é']);
+      const sample = { sensor: orNull(text()), name: text(), unit: '', timeMs: orNull(7), value };
+      const reading: Reading = {
+        ...READING,
+        seq: whole(),
+        receivedMs: whole(),
+        monotonicMs: whole(),
+        bootId: text(),
+        clockSynchronised: random.pick([true, false]),
+        topic: text(),
+        qos: random.pick([0, 1, 2] as const),
+        dup: random.pick([true, false]),
+        payload: random.bytes(random.pick([0, 1, 23, 24, 300, 5000, 70_000])),
+        sensor: orNull(text()),
+        deviceSeq: orNull(random.pick([-1, -24, -25, -(2 ** 53 - 1), ...WHOLE])),
+        deviceMs: orNull(whole()),
+        duplicateOf: orNull(whole()),
+        refusal: orNull(text()),
+        historical: random.pick([true, false]),
+        samples: Array.from({ length: random.pick([0, 1, 30]) }, () => sample),
+      };
+      const { samples, ...fields } = reading;
+      const expected = encodeCanonical([
+        'blocktorrent/reading/v1',
+        CHAIN_START,
+        ...Object.values(fields),
+        samples.map((one) => {
+          const double = Buffer.alloc(8);
+          if (typeof one.value === 'number') double.writeDoubleBE(one.value);
+          const last = typeof one.value === 'number' ? Uint8Array.from(double) : one.value;
+          return [one.sensor, one.name, one.unit, one.timeMs, last];
+        }),
+      ]);
+      expect(toHex(readingBytes(CHAIN_START, reading)), `seed ${seed}`).toBe(toHex(expected));
+    }
   });
 });
