@@ -36,6 +36,8 @@ import { type Database, openDatabase, openReadOnly } from './runtime/sqlite.ts';
 const ROTATE_CHECK_MS_MAX = 1_000;
 /** How often the disk is looked at, besides after each closed batch. */
 const DISK_CHECK_MS = 2_000;
+/** How long what was found of the clock is taken for true. */
+const SYNCHRONISED_FOR_MS = 1_000;
 type Mqtt = NonNullable<Config['mqtt']>;
 type Broker = Mqtt['brokers'][number];
 
@@ -73,6 +75,7 @@ export class Gateway {
   readonly #anchorer: Anchorer;
   readonly #ingest: Ingest;
   readonly #sources: readonly MqttSource[];
+  readonly #clockSynchronised = watchSynchronised();
   #deadLetters = 0;
   /** What the metrics know of the brokers. */
   #counted = { reconnects: 0, lost: 0 };
@@ -109,7 +112,7 @@ export class Gateway {
       duplicates,
       clock: systemClock,
       bootId: bootId(),
-      clockSynchronised,
+      clockSynchronised: this.#clockSynchronised,
       metrics: this.#ingestMetrics(metrics),
       log: ingestLog,
       maxReadings: config.batch.commitMaxReadings,
@@ -204,6 +207,7 @@ export class Gateway {
       this.#house.log.warn('the batch could not be closed, will be tried again', { error });
     }
     const { metrics } = this.#house;
+    metrics.set('ingestReadingsHeld', this.#ingest.held);
     metrics.set('batchOpenReadings', this.#store.current.count);
     metrics.set('batchOpenBytes', this.#store.currentBytes);
   }
@@ -252,7 +256,7 @@ export class Gateway {
       priorityMax: Math.max(...mqtt.rules.map(({ priority }) => priority)),
       spoolBytes: () => folderBytes(spool),
       freeBytes: () => freeBytes(config.dataDir),
-      blank: () => ownReading(systemClock, bootId(), clockSynchronised()),
+      blank: () => ownReading(systemClock, bootId(), this.#clockSynchronised()),
       onDropped: (readings, where) => metrics.add('batchDroppedReadings', readings, { where }),
       log: log.child({ component: 'disk' }),
     });
@@ -277,7 +281,7 @@ export class Gateway {
 
   #ingestMetrics(metrics: Metrics): IngestMetrics {
     return {
-      received: () => metrics.add('ingestReadingsReceived', 1),
+      received: (count) => metrics.add('ingestReadingsReceived', count),
       committed: (count, seconds) => {
         metrics.add('ingestReadingsCommitted', count);
         metrics.observe('ingestCommitSeconds', seconds);
@@ -288,7 +292,6 @@ export class Gateway {
         this.#deadLetters += 1;
         metrics.add('ingestDeadLetters', 1, { reason: 'decoder' });
       },
-      held: (count) => metrics.set('ingestReadingsHeld', count),
       commitFailed: () => metrics.add('ingestCommitFailures', 1),
     };
   }
@@ -351,7 +354,15 @@ function bootId(): string {
   return existsSync(path) ? readFileSync(path, 'utf8').trim() : randomUUID();
 }
 
-/** Whether systemd-timesyncd says so; false where nobody can tell. */
-function clockSynchronised(): boolean {
-  return existsSync('/run/systemd/timesync/synchronized');
+/** Looks whether systemd-timesyncd says so, at most once a second; false where nobody can tell. */
+function watchSynchronised(): () => boolean {
+  let known = false;
+  let lookAtMs = 0;
+  return () => {
+    const nowMs = systemClock.monotonicMs();
+    if (nowMs < lookAtMs) return known;
+    lookAtMs = nowMs + SYNCHRONISED_FOR_MS;
+    known = existsSync('/run/systemd/timesync/synchronized');
+    return known;
+  };
 }

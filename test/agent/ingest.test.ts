@@ -112,7 +112,7 @@ describe('an acknowledgement', () => {
     await started(url, ingest);
     await publish(await aPublisher(url), 1, 300);
     // All have come, none is committed: the broker must still have them all.
-    await vi.waitFor(() => expect(metrics.of.received).toBe(300));
+    await vi.waitFor(() => expect(ingest.held).toBe(300));
     expect([broker.queuedFor(SESSION), store.nextSeq]).toEqual([300, 1]);
     ingest.flush();
     await vi.waitFor(() => expect(broker.queuedFor(SESSION)).toBe(0));
@@ -202,7 +202,7 @@ describe('a source', () => {
     const ingest = createIngest(store, { metrics, maxDelayMs: 1e6 });
     const { source } = await started(url, ingest);
     await publish(await aPublisher(url), 1, 20);
-    await vi.waitFor(() => expect(metrics.of.received).toBe(20));
+    await vi.waitFor(() => expect(ingest.held).toBe(20));
     await source.stop();
     await vi.waitFor(() => expect(broker.queuedFor(SESSION)).toBe(0));
     expect(deviceSeqs()).toEqual(upTo(20));

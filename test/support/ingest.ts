@@ -72,12 +72,11 @@ export function countingMetrics(): Counts {
     };
   return {
     of,
-    received: () => count('received')(),
+    received: count('received'),
     committed: (readings) => count('committed')(readings),
     acknowledged: count('acknowledged'),
     duplicate: () => count('duplicates')(),
     deadLetter: () => count('deadLetters')(),
-    held: () => undefined,
     commitFailed: () => count('failures')(),
   };
 }

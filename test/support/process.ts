@@ -15,9 +15,15 @@ export interface JsonProcess {
   stderr(): string;
 }
 
-/** Starts `node SCRIPT ARGS`. */
-export function startNode(script: string, args: readonly string[]): JsonProcess {
-  const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+/** Starts `node FLAGS SCRIPT ARGS`. */
+export function startNode(
+  script: string,
+  args: readonly string[],
+  flags: readonly string[] = [],
+): JsonProcess {
+  const child = spawn(process.execPath, [...flags, script, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let stderr = '';
   child.stderr.on('data', (chunk: Buffer) => {
     stderr += chunk.toString();

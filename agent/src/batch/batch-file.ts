@@ -178,6 +178,8 @@ export class BatchWriter {
     | 'dropChainBefore',
     Statement
   >;
+  readonly #pageCount: Statement;
+  readonly #pageBytes: number;
   readonly #topics = new Map<string, number>();
   readonly #sensors = new Map<string, number>();
   readonly #boots = new Map<string, number>();
@@ -190,6 +192,8 @@ export class BatchWriter {
     this.database = database;
     this.#meta = meta;
     this.#rules = rules;
+    this.#pageCount = database.prepare('PRAGMA page_count').pluck();
+    this.#pageBytes = Number(database.pragma('page_size', { simple: true }));
     this.#statements = {
       addReading: database.prepare(BATCH_SQL.addReading),
       addTopic: database.prepare(BATCH_SQL.addTopic),
@@ -208,9 +212,7 @@ export class BatchWriter {
 
   /** Size of the database in bytes, what is only in the WAL included. */
   get bytes(): number {
-    const pages = this.database.pragma('page_count', { simple: true });
-    const pageBytes = this.database.pragma('page_size', { simple: true });
-    return Number(pages) * Number(pageBytes);
+    return Number(this.#pageCount.get()) * this.#pageBytes;
   }
 
   /**
@@ -250,6 +252,7 @@ export class BatchWriter {
       boot: idOf(this.#boots, reading.bootId, addBoot),
     });
     addReading.run(row);
+    if (reading.samples.length === 0) return;
     for (const [place, sample] of reading.samples.entries()) {
       const ids = { metric: this.#metricId(sample), sensor: this.#sensorId(sample.sensor) };
       addSample.run(sampleRowOf(reading, place, sample, ids));

@@ -78,10 +78,15 @@ export function createDecode(
     try {
       const finding = choice.decoder({ topic, payload, receivedMs });
       requireFew(finding.samples.length);
-      const sensor = finding.sensor ?? sensorOfTopic(topic);
-      const historical =
-        finding.historical ?? isLate(finding, receivedMs, choice.historicalAfterMs);
-      return { ...finding, sensor, historical, refusal: null, rule: choice.filter };
+      return {
+        sensor: finding.sensor ?? sensorOfTopic(topic),
+        deviceSeq: finding.deviceSeq,
+        deviceMs: finding.deviceMs,
+        historical: finding.historical ?? isLate(finding, receivedMs, choice.historicalAfterMs),
+        samples: finding.samples,
+        refusal: null,
+        rule: choice.filter,
+      };
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       return { refusal: reason.toWellFormed().slice(0, REFUSAL_CHARS_MAX).toWellFormed() };

@@ -54,13 +54,11 @@ export interface ReadingStore {
 
 /** What is counted; durations in seconds. */
 export interface IngestMetrics {
-  received(): void;
+  received(count: number): void;
   committed(count: number, seconds: number): void;
   acknowledged(count: number): void;
   duplicate(): void;
   deadLetter(): void;
-  /** Messages taken and not yet durable. */
-  held(count: number): void;
   commitFailed(): void;
 }
 
@@ -91,8 +89,8 @@ export const INGEST_DEFAULTS = {
   maxPayloadBytes: 8 * 1024 * 1024,
 } as const;
 
-/** A reading before its commit gives it a place. */
-type Draft = Omit<Reading, 'seq' | 'duplicateOf'>;
+/** A reading that its commit will give a place: `seq` is 1 and `duplicateOf` null until then. */
+type Draft = { -readonly [Field in keyof Reading]: Reading[Field] };
 
 interface Held {
   /** Null where it is not taken, and only to be acknowledged in its turn. */
@@ -117,19 +115,22 @@ export class Ingest implements MessageSink {
     this.#maxDelayMs = options.maxDelayMs ?? INGEST_DEFAULTS.maxDelayMs;
   }
 
+  /** Messages taken and not yet durable. */
+  get held(): number {
+    return this.#held.length;
+  }
+
   /** Why the last commit failed, for status; null when it did not. */
   get failure(): string | null {
     return this.#failure;
   }
 
   take(message: Message, from: Delivery): void {
-    const { metrics, admits, clock } = this.#options;
-    metrics.received();
+    const { admits, clock } = this.#options;
     const taken = admits?.(message.topic, clock.nowMs()) ?? true;
     const draft = taken ? this.#draft(message) : null;
     this.#held.push({ draft, messageId: message.messageId, from });
     this.#heldBytes += message.payload.length;
-    this.#options.metrics.held(this.#held.length);
     // The source may deliver without ever letting a timer run: the group's size ends it, too.
     if (
       this.#held.length >= this.#maxReadings ||
@@ -148,8 +149,8 @@ export class Ingest implements MessageSink {
     const group = this.#held;
     this.#held = [];
     this.#heldBytes = 0;
+    this.#options.metrics.received(group.length);
     const readings = this.#commit(group);
-    this.#options.metrics.held(0);
     if (readings === null) {
       for (const from of new Set(group.map((held) => held.from))) {
         from.abandon(`commit failed: ${this.#failure}`);
@@ -168,11 +169,13 @@ export class Ingest implements MessageSink {
   #commit(group: readonly Held[]): Reading[] | null {
     const { store, duplicates, metrics, clock, log } = this.#options;
     const firstSeq = store.nextSeq;
-    const drafts = group.flatMap(({ draft }) => draft ?? []);
-    const readings = drafts.map((draft, index): Reading => {
-      const seq = firstSeq + index;
-      return { ...draft, seq, duplicateOf: duplicates.check(draft, seq) };
-    });
+    const readings: Reading[] = [];
+    for (const { draft } of group) {
+      if (draft === null) continue;
+      draft.seq = firstSeq + readings.length;
+      draft.duplicateOf = duplicates.check(draft, draft.seq);
+      readings.push(draft);
+    }
     if (readings.length === 0) return readings;
     const startedMs = clock.monotonicMs();
     try {
@@ -211,8 +214,9 @@ export class Ingest implements MessageSink {
 
   #draft(message: Message): Draft {
     const { clock, bootId } = this.#options;
-    const { topic, qos, dup, retain } = message;
-    const base = {
+    const { topic, payload, qos, dup, retain } = message;
+    const draft: Draft = {
+      seq: 1,
       receivedMs: Math.max(0, Math.round(clock.nowMs())),
       monotonicMs: Math.max(0, Math.round(clock.monotonicMs())),
       bootId,
@@ -221,28 +225,37 @@ export class Ingest implements MessageSink {
       qos,
       dup,
       retain,
+      payload,
+      ...NOTHING_FOUND,
+      duplicateOf: null,
+      refusal: null,
     };
-    const { payload } = message;
     if (payload.length > LIMITS.payloadBytesMax) {
       const digest = createHash('sha256').update(payload).digest('hex');
       const limit = LIMITS.payloadBytesMax;
-      const refusal = `payload of ${payload.length} bytes not kept, at most ${limit}; SHA-256 ${digest}`;
-      return { ...base, payload: new Uint8Array(0), ...NOTHING_FOUND, refusal };
-    }
-    const decoded = this.#options.decode(topic, payload, base.receivedMs);
-    if (decoded.refusal !== null) return { ...base, payload, ...NOTHING_FOUND, ...decoded };
-    const { rule: _, ...finding } = decoded;
-    const { properties = [] } = message;
-    const samples = properties.length === 0 ? finding.samples : [...finding.samples, ...properties];
-    const draft: Draft = { ...base, payload, ...finding, samples };
-    try {
-      requireReading({ ...draft, seq: 1, duplicateOf: null });
+      draft.refusal = `payload of ${payload.length} bytes not kept, at most ${limit}; SHA-256 ${digest}`;
+      draft.payload = new Uint8Array(0);
       return draft;
+    }
+    const decoded = this.#options.decode(topic, payload, draft.receivedMs);
+    if (decoded.refusal !== null) {
+      draft.refusal = decoded.refusal;
+      return draft;
+    }
+    draft.sensor = decoded.sensor;
+    draft.deviceSeq = decoded.deviceSeq;
+    draft.deviceMs = decoded.deviceMs;
+    draft.historical = decoded.historical;
+    const { properties = [] } = message;
+    draft.samples = properties.length === 0 ? decoded.samples : [...decoded.samples, ...properties];
+    try {
+      requireReading(draft);
     } catch (error) {
       // What a decoder found and no batch can hold must not stop the group.
-      const refusal = error instanceof Error ? error.message : String(error);
-      return { ...base, payload, ...NOTHING_FOUND, refusal };
+      Object.assign(draft, NOTHING_FOUND);
+      draft.refusal = error instanceof Error ? error.message : String(error);
     }
+    return draft;
   }
 }
 

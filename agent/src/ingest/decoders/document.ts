@@ -92,8 +92,16 @@ function depthExceeds(value: unknown, max: number): boolean {
   if (typeof value !== 'object' || value === null) return false;
   if (value instanceof Uint8Array || value instanceof Date) return false;
   if (max === 0) return true;
-  const children = value instanceof Map ? value.values() : Object.values(value);
-  for (const child of children) if (depthExceeds(child, max - 1)) return true;
+  if (value instanceof Map) {
+    for (const child of value.values()) if (depthExceeds(child, max - 1)) return true;
+    return false;
+  }
+  const fields = value as Readonly<Record<string, unknown>>;
+  // Parsed documents have no fields but their own.
+  for (const name in fields) {
+    const child = fields[name];
+    if (typeof child === 'object' && depthExceeds(child, max - 1)) return true;
+  }
   return false;
 }
 
