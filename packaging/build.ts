@@ -23,14 +23,22 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
+import { completionScript, type Shell } from '@blocktorrent/agent/cli/completion.ts';
 import { sampleConfig } from '@blocktorrent/agent/config/sample.ts';
 import { changelog, control, copyright, md5sums, type PackageFacts } from './control.ts';
-import { manPage } from './man.ts';
+import { manPage, programOf } from './man.ts';
 import { ARCHITECTURES, type Architecture, installTree } from './tree.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const DEBIAN = join(import.meta.dirname, 'debian');
 const USAGE = 'usage: npm run package -- --arch amd64|arm64 [--version V] [--output FOLDER]';
+
+/** Where each shell looks for completions that a package brings. */
+const COMPLETIONS: Readonly<Record<Shell, string>> = {
+  bash: 'bash-completion/completions/blocktorrent',
+  zsh: 'zsh/vendor-completions/_blocktorrent',
+  fish: 'fish/vendor_completions.d/blocktorrent.fish',
+};
 
 /** What the command line said, checked. */
 interface Options {
@@ -90,6 +98,9 @@ function writeSystemFiles(root: string, facts: PackageFacts): void {
   put(`${doc}/examples/blocktorrent.yaml`, packagedSample());
   put('usr/share/lintian/overrides/blocktorrent', file(join(DEBIAN, 'lintian-overrides')));
   const date = new Date(facts.epochSeconds * 1_000).toISOString().slice(0, 10);
+  for (const [shell, path] of Object.entries(COMPLETIONS)) {
+    put(`usr/share/${path}`, completionScript(programOf(facts.version), shell as Shell));
+  }
   put('usr/share/man/man1/blocktorrent.1.gz', gzipped(manPage({ version: facts.version, date })));
 }
 

@@ -17,11 +17,7 @@ type Command = ReturnType<typeof buildProgram>;
 
 /** The page as man(7) source. */
 export function manPage({ version, date }: ManOptions): string {
-  const sink = { write: () => true };
-  const program = buildProgram({
-    ...{ commands: COMMANDS, version, env: {}, out: sink, err: sink },
-    signal: new AbortController().signal,
-  });
+  const program = programOf(version);
   const help: string[] = [];
   program.configureOutput({ writeOut: (text) => help.push(text) }).outputHelp();
   const [, statuses = ''] = help.join('').split('Exit status:\n');
@@ -52,6 +48,15 @@ export function manPage({ version, date }: ManOptions): string {
     '.BR age (1)',
     '',
   ].join('\n');
+}
+
+/** The program with every command; it prints nothing. */
+export function programOf(version: string): Command {
+  const sink = { write: () => true };
+  return buildProgram({
+    ...{ commands: COMMANDS, version, env: {}, out: sink, err: sink },
+    signal: new AbortController().signal,
+  });
 }
 
 /** A command with its arguments, options and sub-commands. */

@@ -28,6 +28,7 @@ const WORKSPACES: Readonly<Record<string, readonly string[]>> = {
   agent: ['src', 'bin'],
   broker: ['src'],
   chaincode: ['src', 'collections.ts'],
+  'sensors-sim': ['src'],
 };
 
 /** Debian's name of an architecture -> Node's, and the tool that strips its programs. */
@@ -94,9 +95,7 @@ function prune(modules: string, cpu: string): void {
   for (const path of globSync('better-sqlite3/prebuilds/*', { cwd: modules })) {
     if (!path.endsWith(`/linux-${cpu}.node`)) rmSync(join(modules, path));
   }
-  for (const name of ['devledger', 'sensors-sim']) {
-    rmSync(join(modules, '@blocktorrent', name), { force: true });
-  }
+  rmSync(join(modules, '@blocktorrent/devledger'), { force: true });
 }
 
 /** Folders 0755, files 0644, programs 0755; npm's packages bring all kinds. */

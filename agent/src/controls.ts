@@ -11,6 +11,7 @@ import type { DiskStatus } from './batch/disk-keeper.ts';
 import type { Gateway, GatewayCounts } from './gateway.ts';
 import { gatewayRoutes } from './gateway-controls.ts';
 import type { House } from './house.ts';
+import { listPeers } from './peer-list.ts';
 import type { ControlCall, ControlHandler } from './runtime/control.ts';
 import type { QueuedFile, Stage } from './runtime/file-queue.ts';
 
@@ -67,6 +68,12 @@ export function controlRoutes(options: ControlsOptions): Record<string, ControlH
   return {
     ...gatewayRoutes(options.gateway),
     status: async () => status(),
+    peers: async () => {
+      const { view, addressBook, overlay } = house;
+      const own = ({ mspId, name }: { mspId: string; name: string }) =>
+        mspId === overlay.mspId && name === overlay.peer;
+      return listPeers(view.peers(), addressBook, own);
+    },
     files: async () => house.queue.list(LIST_MAX).map(describe),
     put: (body, call) => put(body, call, options),
     'close-batch': async () => {

@@ -17,6 +17,8 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 export interface Context {
   readonly env: Env;
+  /** Of this program. */
+  readonly version: string;
   readonly output: Output;
   /** `--debug`: logs and stack traces are shown. */
   readonly debug: boolean;
@@ -35,6 +37,7 @@ export interface Context {
 
 export interface ContextOptions {
   readonly env: Env;
+  readonly version: string;
   readonly output: Output;
   readonly signal: AbortSignal;
   readonly debug: boolean;
@@ -47,9 +50,10 @@ export const CONFIG_PATHS = ['blocktorrent.yaml', '/etc/blocktorrent/blocktorren
 
 /** The context of one invocation. */
 export function createContext(options: ContextOptions): Context {
-  const { env, output, signal, debug } = options;
+  const { env, version, output, signal, debug } = options;
   const context: Context = {
     env,
+    version,
     output,
     signal,
     debug,

@@ -11,6 +11,7 @@ export interface TextSink {
   write(text: string): unknown;
   readonly isTTY?: boolean;
   readonly columns?: number;
+  readonly rows?: number;
 }
 export interface OutputOptions {
   readonly json: boolean;
@@ -40,6 +41,24 @@ export class Output {
     this.endProgress();
     const out = this.json ? JSON.stringify(value, null, 2) : text;
     this.#out.write(out.endsWith('\n') ? out : `${out}\n`);
+  }
+
+  /** Whether results go to a terminal that can be redrawn. */
+  get live(): boolean {
+    return !this.json && this.#out.isTTY === true;
+  }
+
+  /** Empties the terminal, before the first `screen`. */
+  clear(): void {
+    this.#out.write('\x1b[2J');
+  }
+
+  /** Redraws the terminal from its top with `text`; only where `live`. */
+  screen(text: string): void {
+    const lines = text.split('\n').slice(0, Math.max(1, (this.#out.rows ?? 24) - 1));
+    const width = this.#out.columns ?? 80;
+    const body = lines.map((line) => `${line.slice(0, width)}\x1b[K`).join('\n');
+    this.#out.write(`\x1b[H${body}\n\x1b[J`);
   }
 
   /** One of many results, as it comes: with `--json` one line of JSON. */

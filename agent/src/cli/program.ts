@@ -69,7 +69,7 @@ export function buildProgram(options: ProgramOptions): Command {
   const contextOf = () => {
     const { config, json = false, debug = false } = program.opts<Shared>();
     const output = new Output({ json, out, err });
-    return createContext({ env, output, signal, debug, config: config ?? null });
+    return createContext({ env, version, output, signal, debug, config: config ?? null });
   };
   for (const { name, describe, group, register } of commands) {
     const command = program.command(name).description(describe).helpGroup(group);

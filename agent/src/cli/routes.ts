@@ -2,10 +2,12 @@
 import type { AgentStatus, FileStatus } from '../controls.ts';
 import type { DistributeProgress } from '../distribute/types.ts';
 import type { DeadLetterLine, DeadLettersBody, TapBody } from '../gateway-controls.ts';
+import type { PeerLine } from '../peer-list.ts';
 
 /** Route -> [body, result]. */
 export interface ControlRoutes {
   status: [null, AgentStatus];
+  peers: [null, readonly PeerLine[]];
   put: [PutBody, FileStatus];
   files: [null, readonly FileStatus[]];
   'close-batch': [null, null];

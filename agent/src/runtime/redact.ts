@@ -20,9 +20,14 @@ const ITEMS_MAX = 50;
 const TEXT_CHARS_MAX = 4000;
 export const REDACTED = '[redacted]';
 
+/** Text of any length without identities and private keys. */
+export function withoutSecrets(text: string): string {
+  return text.replace(SECRET_TEXT, REDACTED);
+}
+
 /** Text without identities and private keys, cut at 4,000 characters. */
 export function redactText(text: string): string {
-  const clean = text.replace(SECRET_TEXT, REDACTED);
+  const clean = withoutSecrets(text);
   return clean.length > TEXT_CHARS_MAX ? `${clean.slice(0, TEXT_CHARS_MAX)}…` : clean;
 }
 

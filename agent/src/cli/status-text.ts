@@ -1,0 +1,43 @@
+/** The answer of `status` as people read it: shared by `status`, `top` and `diag collect`. */
+import type { AgentStatus } from '../controls.ts';
+import { bytesText } from './output.ts';
+
+/** Several lines, without a newline at the end. */
+export function statusText(status: AgentStatus): string {
+  const { mspId, name, roles, epoch, peers, files, uplink, store, problems } = status;
+  const stages = Object.entries(files).filter(([, count]) => count > 0);
+  const { ciphertextBytes, sentBytes } = uplink;
+  const ratio = ciphertextBytes === 0 ? '' : `, ${(sentBytes / ciphertextBytes).toFixed(2)} times`;
+  const lines = [
+    `${mspId}/${name} (${roles.join(', ')})`,
+    epoch === null ? 'ledger    not seen yet' : `ledger    epoch ${epoch}, ${peers} peers`,
+  ];
+  if (roles.includes('ingest')) {
+    const { readings, openReadings, deadLetters } = status;
+    lines.push(
+      `readings  ${readings}, ${openReadings} in the open batch, ${deadLetters} dead letters`,
+    );
+  }
+  if (status.disk !== null) {
+    const { usedBytes, maxBytes, alarm } = status.disk;
+    lines.push(`disk      ${bytesText(usedBytes)} of ${bytesText(maxBytes)}`);
+    if (alarm !== null) lines.push(`ALARM     ${alarm}`);
+  }
+  if (status.anchor !== null) {
+    const { count, alarm } = status.anchor;
+    lines.push(`anchor    ${count === null ? 'none yet' : `${count} readings`} on the ledger`);
+    if (alarm !== null) lines.push(`ALARM     ${alarm}`);
+  }
+  const counts = stages.map(([stage, count]) => `${count} ${stage}`).join(', ');
+  lines.push(`files     ${counts === '' ? 'none yet' : counts}`);
+  lines.push(
+    `uplink    ${bytesText(sentBytes)} for ${bytesText(ciphertextBytes)} of files${ratio}`,
+  );
+  if (store !== null) {
+    const rows = Object.entries(store).map(([key, value]) => `${key} ${String(value)}`);
+    lines.push(`store     ${rows.join(', ')}`);
+  }
+  for (const { id, stage, error } of problems)
+    lines.push(`problem   file ${id} (${stage}): ${error}`);
+  return lines.join('\n');
+}
