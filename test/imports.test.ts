@@ -36,6 +36,7 @@ const IMPORTERS: Readonly<Record<string, readonly string[]>> = {
   'aedes-persistence': ['broker/src/'],
   bencode: ['agent/src/overlay/'],
   'better-sqlite3': [
+    'broker/src/journal.ts',
     'agent/src/runtime/sqlite.ts',
     'agent/src/batch/',
     'agent/src/audit/verify-batch.ts',
@@ -64,8 +65,8 @@ const IMPORTERS: Readonly<Record<string, readonly string[]>> = {
   'secrets.js-grempe': ['protocol/src/shamir.ts'],
   systeminformation: ['agent/src/runtime/'],
   vitest: ['vitest.'],
-  yaml: ['agent/src/config/yaml.ts', 'fabric/src/'],
-  zod: ['agent/src/config/'],
+  yaml: ['agent/src/config/yaml.ts', 'broker/src/yaml-file.ts', 'fabric/src/'],
+  zod: ['agent/src/config/', 'broker/src/access.ts', 'broker/src/config.ts'],
 };
 
 /** Imports of a library as a value by a file that the table does not name. */

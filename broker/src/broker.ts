@@ -1,59 +1,63 @@
 /**
- * A small MQTT 3.1.1 broker on aedes, for gateways that have none and for the demo.
+ * An MQTT 3.1.1 broker on aedes, for gateways that have none and for the demo.
  *
- * Enters: TCP connections. Leaves: MQTT. Always holds: payloads and packets are capped, and the
- * messages that wait for an absent persistent session are bounded; both bounds are in `DEFAULTS`.
- * Subscribers get QoS 1 at most, also where they asked for 2: nothing keeps QoS 2 over a restart.
- * Sessions and retained messages live in memory: they end with the process.
+ * Enters: connections by TCP or TLS. Leaves: MQTT. Always holds: a message of QoS 1 is in the queues
+ * of the sessions that it concerns before it is acknowledged; with a `dataDir` sessions, queues and
+ * retained messages survive the process, SIGKILL included. Payloads, packets, connections, sessions
+ * and queues are bounded. Subscribers get QoS 1 at most, also where they asked for 2: nothing keeps
+ * QoS 2 over a restart.
  */
-import { createServer, type Server, type Socket } from 'node:net';
-import { Aedes } from 'aedes';
-import { capPackets } from './packet-cap.ts';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { AedesOptions, Client } from 'aedes';
+import { Access, type Identity, OPEN, readUsers } from './access.ts';
+import { Admission } from './admission.ts';
+import { type BrokerConfig, DEFAULTS, SESSION_MESSAGES_LIMIT } from './config.ts';
+import { DurableAedes } from './durable-aedes.ts';
+import { Journal } from './journal.ts';
+import { Listeners, type Socket } from './listeners.ts';
+import { PasswordChecker, TooManyPasswordsError } from './password.ts';
 import { SessionStore } from './session-store.ts';
+import { sysTopics } from './sys-topics.ts';
 
-/** Every default of the broker, with units. */
-export const DEFAULTS = {
-  host: '127.0.0.1',
-  port: 1883,
-  /** Payload of one PUBLISH. */
-  payloadBytesMax: 1024 * 1024,
-  /** Messages queued for one persistent session; the newest are dropped when it is full. */
-  sessionMessagesMax: 60_000,
-  /** Payload bytes queued for all sessions together. */
-  queuedBytesMax: 256 * 1024 * 1024,
-  /** Nothing comes from a client that waits longer than this with its CONNECT. */
-  connectTimeoutMs: 10_000,
-} as const;
+export { DEFAULTS } from './config.ts';
 
-/** Identifiers are 16 bits: above this, a session's messages could not all be in flight. */
-const SESSION_MESSAGES_LIMIT = 65_000;
-/** Bytes of a PUBLISH that are not its payload: topic (2 + 65,535), identifier, with room to spare. */
-const PUBLISH_OVERHEAD_BYTES = 65_600;
+type Warn = (message: string, fields: Readonly<Record<string, unknown>>) => void;
 
-export interface BrokerOptions {
+export interface BrokerOptions extends Partial<Omit<BrokerConfig, 'listeners'>> {
   readonly host?: string;
   /** 0 for any free port. */
   readonly port?: number;
-  readonly payloadBytesMax?: number;
-  readonly sessionMessagesMax?: number;
-  readonly queuedBytesMax?: number;
+  /** Instead of `host` and `port`. */
+  readonly listeners?: BrokerConfig['listeners'];
   /** Told of refused clients and of dropped messages. */
-  readonly warn?: (message: string, fields: Readonly<Record<string, unknown>>) => void;
+  readonly warn?: Warn;
 }
 
 export interface Broker {
-  /** `host:port` that it listens on. */
+  /** `host:port` that it listens on, the first one where there are several. */
   readonly address: string;
   readonly port: number;
+  /** All of them. */
+  readonly addresses: readonly string[];
   /** Messages dropped because a queue was full, since the start. */
   dropped(): number;
   /** Messages that wait for this client's acknowledgement. */
   queuedFor(clientId: string): number;
+  /** Reads users and certificates again. @throws FileError; then the old ones stay in force */
+  reload(): void;
   /** Ends every connection and stops listening. */
   stop(): Promise<void>;
 }
 
-/** Starts the broker; resolves when it listens. Throws on an invalid option or a taken port. */
+/** Bytes of a PUBLISH that are not its payload: topic (2 + 65,535), identifier, with room to spare. */
+const PUBLISH_OVERHEAD_BYTES = 65_600;
+/** CONNACK codes [MQTT-3.2.2.3]. */
+const UNAVAILABLE = 3;
+const WRONG_NAME = 4;
+const EXPIRY_CHECK_SECONDS = 60;
+
+/** Starts the broker; resolves when it listens. Throws on an invalid option, file or taken port. */
 export async function startBroker(options: BrokerOptions = {}): Promise<Broker> {
   const settings = { ...DEFAULTS, warn: () => undefined, ...options };
   if (settings.sessionMessagesMax > SESSION_MESSAGES_LIMIT) {
@@ -61,58 +65,257 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
       `sessionMessagesMax: at most ${SESSION_MESSAGES_LIMIT}, found ${settings.sessionMessagesMax}`,
     );
   }
-  const warn: NonNullable<BrokerOptions['warn']> = settings.warn;
-  let dropped = 0;
-  const store = new SessionStore(settings, (clientId) => {
-    dropped += 1;
-    // The first, then every thousandth: a full queue must not flood the log as well.
-    if (dropped % 1000 === 1) warn('queue is full, message dropped', { clientId, dropped });
-  });
-  const aedes = await Aedes.createBroker({
-    persistence: store,
-    connectTimeout: DEFAULTS.connectTimeoutMs,
-    authorizePublish(_client, packet, callback) {
-      if (packet.topic.startsWith('$'))
-        callback(new Error('topics that start with $ are reserved'));
-      else if (packet.payload.length <= settings.payloadBytesMax) callback(null);
-      else callback(new Error(`payload of ${packet.payload.length} bytes is over the cap`));
-    },
-    authorizeForward: (_client, packet) =>
-      packet.qos === 2 ? Object.assign(packet, { qos: 1 }) : packet,
-  } as ConstructorParameters<typeof Aedes>[0]);
-  aedes.on('clientDisconnect', (client) => store.release(client.id));
-  aedes.on('clientError', (client, error) => {
-    warn('client ended', { clientId: client.id, reason: error.message });
-  });
-  aedes.on('connectionError', (_client, error) => {
-    warn('connection refused', { reason: error.message });
-  });
-  const server = createServer((socket: Socket) => {
-    socket.setNoDelay(true);
-    aedes.handle(capPackets(socket, settings.payloadBytesMax + PUBLISH_OVERHEAD_BYTES));
-  });
-  await listen(server, settings.port, settings.host);
-  const bound = server.address();
-  if (bound === null || typeof bound === 'string') throw new Error('the broker has no TCP address');
-  return {
-    address: `${settings.host}:${bound.port}`,
-    port: bound.port,
-    dropped: () => dropped,
-    queuedFor: (clientId) => store.queuedFor(clientId),
-    async stop() {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      await new Promise<void>((resolve) => aedes.close(() => resolve()));
-      await closed;
-    },
-  };
+  const running = new RunningBroker(settings, options);
+  await running.start();
+  return running;
 }
 
-function listen(server: Server, port: number, host: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(port, host, () => {
-      server.removeListener('error', reject);
-      resolve();
+type Settings = Omit<BrokerConfig, 'listeners' | 'dataDir' | 'usersFile'> & {
+  readonly host: string;
+  readonly port: number;
+  readonly warn: Warn;
+};
+
+class RunningBroker implements Broker {
+  readonly #settings: Settings;
+  readonly #usersFile: string | null;
+  readonly #access: Access;
+  readonly #admission: Admission;
+  readonly #journal: Journal | null;
+  readonly #store: SessionStore;
+  readonly #aedes: DurableAedes;
+  readonly #listeners: Listeners;
+  readonly #identities = new WeakMap<object, Identity>();
+  readonly #clients = new Set<Client>();
+  readonly #timers: NodeJS.Timeout[] = [];
+  readonly #startedMs = performance.now();
+  #dropped = 0;
+  #received = 0;
+  #sent = 0;
+
+  constructor(settings: Settings, options: BrokerOptions) {
+    const { host, port, warn } = settings;
+    this.#settings = settings;
+    this.#usersFile = options.usersFile ?? null;
+    const users = this.#usersFile === null ? OPEN : readUsers(this.#usersFile);
+    this.#access = new Access(users, new PasswordChecker());
+    this.#admission = new Admission(settings, () => performance.now());
+    this.#journal = openJournal(options.dataDir);
+    this.#store = new SessionStore(settings, (id) => this.#onDropped(id), this.#journal);
+    this.#aedes = new DurableAedes(this.#aedesOptions(), this.#store);
+    this.#listen();
+    this.#listeners = new Listeners(options.listeners ?? [{ listen: { host, port } }], {
+      admission: this.#admission,
+      packetBytesMax: settings.payloadBytesMax + PUBLISH_OVERHEAD_BYTES,
+      onSocket: (socket) => void this.#aedes.handle(socket),
+      warn,
     });
-  });
+  }
+
+  get address(): string {
+    return this.addresses[0] ?? '';
+  }
+
+  get addresses(): readonly string[] {
+    return this.#listeners.addresses;
+  }
+
+  get port(): number {
+    return this.#listeners.port;
+  }
+
+  async start(): Promise<void> {
+    try {
+      await this.#store.restore();
+      await this.#aedes.listen();
+      await this.#listeners.start();
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+    const every = (seconds: number, work: () => void): void => {
+      this.#timers.push(setInterval(work, seconds * 1000));
+    };
+    every(this.#settings.sysEverySeconds, () => this.#say());
+    every(EXPIRY_CHECK_SECONDS, () => void this.#expire());
+    this.#say();
+  }
+
+  dropped(): number {
+    return this.#dropped;
+  }
+
+  queuedFor(clientId: string): number {
+    return this.#store.queuedFor(clientId);
+  }
+
+  reload(): void {
+    const users = this.#usersFile === null ? OPEN : readUsers(this.#usersFile);
+    this.#listeners.reload();
+    this.#access.replace(users);
+    for (const client of this.#clients) {
+      const identity = this.#identities.get(client);
+      if (identity === undefined || this.#access.stands(identity)) continue;
+      this.#settings.warn('client ended', { clientId: client.id, reason: 'its user has changed' });
+      client.close();
+    }
+  }
+
+  async stop(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    const closed = this.#listeners.stop();
+    await new Promise<void>((resolve) => this.#aedes.close(() => resolve()));
+    await closed;
+    this.#journal?.close();
+  }
+
+  #listen(): void {
+    const { warn } = this.#settings;
+    const aedes = this.#aedes;
+    aedes.on('client', (client) => {
+      this.#clients.add(client);
+      const dropped = this.#store.takeDropped(client.id);
+      if (dropped > 0)
+        warn('messages were dropped for this client', { clientId: client.id, dropped });
+    });
+    aedes.on('clientDisconnect', (client) => {
+      this.#clients.delete(client);
+      this.#store.release(client.id);
+    });
+    aedes.on('clientError', (client, error) => {
+      warn('client ended', { clientId: client.id, reason: error.message });
+    });
+    aedes.on('connectionError', (_client, error) => {
+      warn('connection refused', { reason: error.message });
+    });
+    aedes.on('publish', (_packet, client) => {
+      if (client !== null) this.#received += 1;
+    });
+  }
+
+  #aedesOptions(): AedesOptions {
+    return {
+      connectTimeout: DEFAULTS.connectTimeoutMs,
+      drainTimeout: DEFAULTS.drainTimeoutMs,
+      authenticate: (client, username, password, done) => {
+        const fail = (message: string, returnCode: number) =>
+          done(Object.assign(new Error(message), { returnCode }), false);
+        this.#identify(client, username, password).then(
+          (identity) => {
+            if (identity === null) fail('wrong user name or password', WRONG_NAME);
+            else done(null, true);
+          },
+          (error: unknown) => {
+            if (error instanceof TooManyPasswordsError) fail(error.message, UNAVAILABLE);
+            else fail(String(error), UNAVAILABLE);
+          },
+        );
+      },
+      authorizePublish: (client, packet, done) => {
+        const refusal = this.#refusalOf(client, packet);
+        if (refusal !== null) done(new Error(refusal));
+        else if (packet.qos === 1) this.#aedes.store(packet).then(() => done(null), done);
+        else done(null);
+      },
+      authorizeSubscribe: (client, subscription, done) => {
+        const identity = this.#identities.get(client);
+        const { topic } = subscription;
+        if (identity !== undefined && this.#access.maySubscribe(identity, topic)) {
+          done(null, subscription);
+        } else {
+          this.#settings.warn('subscription refused', { clientId: client.id, topic });
+          // A null subscription is answered with 128, a failure [MQTT-3.9.3-2].
+          done(null, null);
+        }
+      },
+      authorizeForward: (client, packet) => {
+        const identity = this.#identities.get(client);
+        if (identity === undefined || !this.#access.mayRead(identity, packet.topic)) return null;
+        this.#sent += 1;
+        return packet.qos === 2 ? Object.assign(packet, { qos: 1 }) : packet;
+      },
+    };
+  }
+
+  async #identify(
+    client: Client,
+    username: string | undefined,
+    password: Uint8Array | undefined,
+  ): Promise<Identity | null> {
+    const socket = client.conn as Socket;
+    const certificate = this.#listeners.certificateOf(socket);
+    const identity = await this.#access.identify(client.id, {
+      ...(username === undefined ? {} : { username }),
+      ...(password === undefined ? {} : { password }),
+      ...(certificate === null ? {} : { certificate }),
+    });
+    if (identity === null) this.#admission.failed(socket.remoteAddress ?? '');
+    else this.#identities.set(client, identity);
+    return identity;
+  }
+
+  /** Why a message is not taken; the client is ended then, as 3.1.1 has no other way to say so. */
+  #refusalOf(
+    client: Client | null,
+    { topic, payload }: { topic: string; payload: string | Buffer },
+  ) {
+    const { payloadBytesMax } = this.#settings;
+    if (topic.startsWith('$')) return 'topics that start with $ are reserved';
+    if (payload.length > payloadBytesMax)
+      return `payload of ${payload.length} bytes is over the cap`;
+    const identity = client === null ? undefined : this.#identities.get(client);
+    if (identity === undefined || !this.#access.mayPublish(identity, topic)) {
+      return `not allowed to publish on '${topic}'`;
+    }
+    return null;
+  }
+
+  #onDropped(clientId: string): void {
+    this.#dropped += 1;
+    // The first, then every thousandth: a full queue must not flood the log as well.
+    if (this.#dropped % 1000 === 1) {
+      const { warn } = this.#settings;
+      warn('queue is full, message dropped', { clientId, dropped: this.#dropped });
+    }
+  }
+
+  async #expire(): Promise<void> {
+    const { sessionExpirySeconds, warn } = this.#settings;
+    try {
+      const ended = await this.#store.passed(EXPIRY_CHECK_SECONDS, sessionExpirySeconds);
+      for (const [clientId, dropped] of ended) {
+        this.#dropped += dropped;
+        warn('session has expired', { clientId, dropped });
+      }
+    } catch (error) {
+      warn('sessions could not be looked at', { reason: String(error) });
+    }
+  }
+
+  #say(): void {
+    const { sessions, messages, bytes, retained } = this.#store.counts;
+    const topics = sysTopics({
+      uptimeSeconds: (performance.now() - this.#startedMs) / 1000,
+      connected: this.#clients.size,
+      sessions,
+      connectionsRefused: this.#admission.refused,
+      received: this.#received,
+      sent: this.#sent,
+      dropped: this.#dropped,
+      queued: messages,
+      queuedBytes: bytes,
+      retained,
+    });
+    for (const [topic, text] of topics) {
+      const payload = Buffer.from(text);
+      const packet = { cmd: 'publish', topic, payload, qos: 0, retain: true, dup: false } as const;
+      this.#aedes.publish(packet, () => undefined);
+    }
+  }
+}
+
+function openJournal(dataDir: string | undefined): Journal | null {
+  if (dataDir === undefined) return null;
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  return new Journal(join(dataDir, 'broker.sqlite'));
 }

@@ -5,12 +5,14 @@
  * first, until the session's client has acknowledged them. Always holds: no packet identifier names
  * two messages of one connection, a redelivery carries DUP [MQTT-3.3.1-1], what was queued goes out
  * before what is new [MQTT-4.6.0-6], and queues are bounded.
+ * With a journal all of it survives the process, and a message is durable before it is acknowledged.
  * aedes's own queue keeps identifiers over a reconnect while the new connection counts from a random
  * one, so that an acknowledgement can remove the wrong message; here they are given anew. And aedes
  * delivers new messages while it still empties the queue; here they wait for it.
  */
 import { Readable } from 'node:stream';
 import MemoryPersistence from 'aedes-persistence/asyncPersistence.js';
+import type { Journal } from './journal.ts';
 
 /** The part of an aedes packet that a queue looks at. */
 export interface QueuedPacket {
@@ -19,8 +21,14 @@ export interface QueuedPacket {
   readonly qos?: number;
   readonly retain?: boolean;
   readonly payload?: string | Uint8Array;
+  readonly topic?: string;
   messageId?: number | undefined;
   dup?: boolean;
+}
+
+/** In a queue: its number in the journal, 0 where there is none. */
+interface Queued extends QueuedPacket {
+  readonly storeId: number;
 }
 
 export interface SessionLimits {
@@ -28,6 +36,10 @@ export interface SessionLimits {
   readonly sessionMessagesMax: number;
   /** Payload bytes queued for all sessions together. */
   readonly queuedBytesMax: number;
+  /** Persistent sessions with subscriptions. */
+  readonly sessionsMax: number;
+  /** Topics with a retained message. */
+  readonly retainedMax: number;
 }
 
 /** From a connection's begin until what was queued before it is out. New messages wait for it. */
@@ -48,19 +60,31 @@ interface Connection {
 
 interface Queue {
   /** Message by broker id and counter, oldest first. */
-  readonly messages: Map<string, QueuedPacket>;
+  readonly messages: Map<string, Queued>;
   /** Key in `messages` by the packet identifier given in the present connection. */
   readonly byIdentifier: Map<number, string>;
   /** Whose identifiers are in `byIdentifier`. */
   connection: Connection | null;
   drain: Drain | null;
+  /** Messages dropped since its client was last told of in the log. */
+  dropped: number;
 }
 
 /** A connection that has got no further than this is not waited for. */
 const CONNECTING_MS_MAX = 10_000;
 
+/** Broker id of messages from the journal. */
+const STORED = 'stored';
+
 /** Marks, before the broker id, the copies that come from `outgoingStream`. */
 const DRAINED = 'drained/';
+
+/** The part of a retained message that is kept. */
+interface RetainedPacket {
+  readonly topic: string;
+  readonly payload: string | Uint8Array;
+  readonly qos: number;
+}
 
 /** Says that a message was dropped, because the session's queue or all queues together were full. */
 export type DropListener = (clientId: string) => void;
@@ -69,13 +93,110 @@ export type DropListener = (clientId: string) => void;
 export class SessionStore extends MemoryPersistence {
   readonly #limits: SessionLimits;
   readonly #onDrop: DropListener;
+  readonly #journal: Journal | null;
   readonly #queues = new Map<string, Queue>();
+  /** Sessions with subscriptions: how long they have been away, in seconds of running time. */
+  readonly #sessions = new Map<string, number>();
+  /** Connections of each session that have begun and not ended. */
+  readonly #connections = new Map<string, number>();
+  readonly #retained = new Set<string>();
   #queuedBytes = 0;
+  #nextId = 1;
 
-  constructor(limits: SessionLimits, onDrop: DropListener) {
+  constructor(limits: SessionLimits, onDrop: DropListener, journal: Journal | null = null) {
     super();
     this.#limits = limits;
     this.#onDrop = onDrop;
+    this.#journal = journal;
+  }
+
+  /** Takes what the journal has kept; call it once, before anybody connects. */
+  async restore(): Promise<void> {
+    if (this.#journal === null) return;
+    const { subscriptions, retained, awaySeconds, nextId, queued } = this.#journal.content;
+    this.#nextId = nextId;
+    for (const { session, topic, qos } of subscriptions) {
+      await super.addSubscriptions({ id: session }, [{ topic, qos }]);
+      this.#sessions.set(session, 0);
+    }
+    for (const { session, seconds } of awaySeconds) {
+      if (this.#sessions.has(session)) this.#sessions.set(session, seconds);
+    }
+    for (const { topic, payload, qos } of retained) {
+      await super.storeRetained({ cmd: 'publish', topic, payload, qos, retain: true });
+      this.#retained.add(topic);
+    }
+    for (const { id, session, topic, payload, sent } of queued()) {
+      const place = { brokerId: STORED, brokerCounter: id, storeId: id };
+      const packet = { cmd: 'publish', topic, payload, qos: 1, retain: false, dup: sent };
+      const entry: Queued = { ...packet, ...place };
+      this.#queueOf(session).messages.set(keyOf(entry), entry);
+      this.#queuedBytes += payload.length;
+    }
+  }
+
+  /** Sessions, messages that wait for them, and their bytes. */
+  get counts(): { sessions: number; messages: number; bytes: number; retained: number } {
+    let messages = 0;
+    for (const queue of this.#queues.values()) messages += queue.messages.size;
+    const { size: sessions } = this.#sessions;
+    return { sessions, messages, bytes: this.#queuedBytes, retained: this.#retained.size };
+  }
+
+  /**
+   * So much running time has passed: ends the sessions whose clients have been away for
+   * `expirySeconds`. Returns their names, with the number of messages that went with them.
+   */
+  async passed(seconds: number, expirySeconds: number): Promise<ReadonlyMap<string, number>> {
+    const ended = new Map<string, number>();
+    this.#journal?.passed(seconds);
+    for (const [session, away] of this.#sessions) {
+      if (this.#connections.has(session)) continue;
+      this.#sessions.set(session, away + seconds);
+      if (away + seconds < expirySeconds) continue;
+      ended.set(session, this.queuedFor(session));
+      await this.cleanSubscriptions({ id: session });
+    }
+    return ended;
+  }
+
+  /** Messages dropped for this client since this was asked last. */
+  takeDropped(clientId: string): number {
+    const queue = this.#queues.get(clientId);
+    const dropped = queue?.dropped ?? 0;
+    if (queue !== undefined) queue.dropped = 0;
+    return dropped;
+  }
+
+  override async addSubscriptions(
+    client: { id: string },
+    subs: readonly { topic: string; qos: number }[],
+  ): Promise<void> {
+    const { sessionsMax } = this.#limits;
+    if (!this.#sessions.has(client.id) && this.#sessions.size >= sessionsMax) {
+      throw new Error(`there are ${sessionsMax} persistent sessions already`);
+    }
+    this.#sessions.set(client.id, 0);
+    await super.addSubscriptions(client, subs);
+    await this.#journal?.subscribe(client.id, subs);
+  }
+
+  override async removeSubscriptions(client: { id: string }, topics: readonly string[]) {
+    await super.removeSubscriptions(client, topics);
+    await this.#journal?.unsubscribe(client.id, topics);
+  }
+
+  override async storeRetained(packet: RetainedPacket): Promise<void> {
+    const { topic, payload, qos } = packet;
+    // The broker's own counts are made anew.
+    if (topic.startsWith('$')) return await super.storeRetained(packet);
+    const { retainedMax } = this.#limits;
+    if (payload.length === 0) this.#retained.delete(topic);
+    else if (!this.#retained.has(topic) && this.#retained.size >= retainedMax) {
+      throw new Error(`there are ${retainedMax} retained messages already`);
+    } else this.#retained.add(topic);
+    await super.storeRetained(packet);
+    await this.#journal?.retain(topic, bytesOf(payload), qos);
   }
 
   /** Messages that wait for this client's acknowledgement. */
@@ -84,14 +205,14 @@ export class SessionStore extends MemoryPersistence {
   }
 
   override async outgoingEnqueue(sub: { clientId: string }, packet: QueuedPacket): Promise<void> {
-    this.#enqueue(sub.clientId, packet);
+    await this.#enqueue(sub.clientId, packet);
   }
 
   override async outgoingEnqueueCombi(
     subs: { clientId: string }[],
     packet: QueuedPacket,
   ): Promise<void> {
-    for (const sub of subs) this.#enqueue(sub.clientId, packet);
+    await Promise.all(subs.map((sub) => this.#enqueue(sub.clientId, packet)));
   }
 
   /** Called when a persistent session's client connects, before anything is delivered to it. */
@@ -103,6 +224,9 @@ export class SessionStore extends MemoryPersistence {
     setTimeout(() => {
       if (queue.drain === drain && drain.keys.size === 0) this.#endDrain(queue);
     }, CONNECTING_MS_MAX).unref();
+    this.#connections.set(client.id, (this.#connections.get(client.id) ?? 0) + 1);
+    if (this.#sessions.has(client.id)) this.#sessions.set(client.id, 0);
+    await this.#journal?.connect(client.id);
     return await super.subscriptionsByClient(client);
   }
 
@@ -137,6 +261,24 @@ export class SessionStore extends MemoryPersistence {
   release(clientId: string): void {
     const queue = this.#queues.get(clientId);
     if (queue !== undefined) this.#endDrain(queue);
+    const others = (this.#connections.get(clientId) ?? 0) - 1;
+    if (others > 0) {
+      this.#connections.set(clientId, others);
+      return;
+    }
+    if (!this.#connections.delete(clientId) || queue === undefined) return;
+    if (!this.#sessions.has(clientId) && queue.messages.size === 0) {
+      this.#queues.delete(clientId);
+      void this.#journal?.forget(clientId).catch(() => undefined);
+      return;
+    }
+    const sent = [...queue.messages.values()].filter(
+      ({ messageId, dup }) => messageId !== undefined || dup === true,
+    );
+    this.#journal?.disconnect(
+      clientId,
+      sent.map(({ storeId }) => storeId),
+    );
   }
 
   override async outgoingClearMessageId(
@@ -151,7 +293,9 @@ export class SessionStore extends MemoryPersistence {
     const queued = queue.messages.get(key);
     queue.byIdentifier.delete(identifier);
     queue.messages.delete(key);
-    if (queued !== undefined) this.#queuedBytes -= payloadBytes(queued);
+    if (queued === undefined) return undefined;
+    this.#queuedBytes -= payloadBytes(queued);
+    this.#journal?.remove(queued.storeId);
     return queued;
   }
 
@@ -189,6 +333,8 @@ export class SessionStore extends MemoryPersistence {
     const queue = this.#queues.get(client.id);
     for (const queued of queue?.messages.values() ?? []) this.#queuedBytes -= payloadBytes(queued);
     this.#queues.delete(client.id);
+    const known = this.#sessions.delete(client.id);
+    if (known || queue !== undefined) await this.#journal?.forget(client.id);
     await super.cleanSubscriptions(
       client as Parameters<MemoryPersistence['cleanSubscriptions']>[0],
     );
@@ -197,13 +343,20 @@ export class SessionStore extends MemoryPersistence {
   #queueOf(clientId: string): Queue {
     let queue = this.#queues.get(clientId);
     if (queue === undefined) {
-      queue = { messages: new Map(), byIdentifier: new Map(), connection: null, drain: null };
+      queue = {
+        messages: new Map(),
+        byIdentifier: new Map(),
+        connection: null,
+        drain: null,
+        dropped: 0,
+      };
       this.#queues.set(clientId, queue);
     }
     return queue;
   }
 
-  #enqueue(clientId: string, packet: QueuedPacket): void {
+  /** Resolves when the message is as durable as it gets; at once where it is not taken. */
+  async #enqueue(clientId: string, packet: QueuedPacket): Promise<void> {
     const queue = this.#queueOf(clientId);
     const key = keyOf(packet);
     // Two subscriptions that overlap: one copy is enough [MQTT-3.3.5-1].
@@ -213,11 +366,15 @@ export class SessionStore extends MemoryPersistence {
       queue.messages.size >= this.#limits.sessionMessagesMax ||
       this.#queuedBytes + bytes > this.#limits.queuedBytesMax;
     if (full) {
+      queue.dropped += 1;
       this.#onDrop(clientId);
       return;
     }
-    queue.messages.set(key, { ...packet, qos: 1, retain: false, messageId: undefined });
+    const storeId = this.#journal === null ? 0 : this.#nextId++;
+    const queued: Queued = { ...packet, qos: 1, retain: false, messageId: undefined, storeId };
+    queue.messages.set(key, queued);
     this.#queuedBytes += bytes;
+    await this.#journal?.put(storeId, clientId, packet.topic ?? '', bytesOf(packet.payload));
   }
 }
 
@@ -228,6 +385,10 @@ function createDrain(): Drain {
 
 function keyOf(packet: QueuedPacket): string {
   return `${packet.brokerId}:${packet.brokerCounter}`;
+}
+
+function bytesOf(payload: string | Uint8Array = ''): Uint8Array {
+  return typeof payload === 'string' ? Buffer.from(payload) : payload;
 }
 
 function payloadBytes(packet: QueuedPacket): number {

@@ -71,7 +71,10 @@ describe('the broker as a process', () => {
   it('says in one JSON line where it listens, and ends in order on SIGTERM', async () => {
     const broker = startNode(MAIN, ['--listen', '127.0.0.1:0']);
     const ready = await broker.next();
-    expect(ready).toEqual({ ready: true, address: expect.stringMatching(/^127\.0\.0\.1:\d+$/) });
+    expect(ready).toMatchObject({
+      ready: true,
+      address: expect.stringMatching(/^127\.0\.0\.1:\d+$/),
+    });
     const client = await aClient(String(ready.address));
     const closed = mqttEvent(client.mqtt, 'close');
     broker.child.kill('SIGTERM');

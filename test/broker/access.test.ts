@@ -1,0 +1,426 @@
+/** Users, topic rules, TLS, limits and the store of our broker, by real connections. */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect as connectTcp } from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { openDatabase } from '@blocktorrent/agent/runtime/sqlite.ts';
+import { covers, parseUsers } from '@blocktorrent/broker/access.ts';
+import { type Broker, type BrokerOptions, startBroker } from '@blocktorrent/broker/broker.ts';
+import { parseBrokerConfig } from '@blocktorrent/broker/config.ts';
+import { hashPassword, isPasswordHash, PasswordChecker } from '@blocktorrent/broker/password.ts';
+import { connect, type IClientOptions, type MqttClient } from 'mqtt';
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { gatewayConfig, startGateway } from '../support/gateway.ts';
+import { startNode } from '../support/process.ts';
+import { aFolder } from '../support/readings.ts';
+import { makeTlsFiles } from '../support/tls-files.ts';
+import { requireTool, runTool } from '../support/tools.ts';
+
+const MAIN = fileURLToPath(new URL('../../broker/src/main.ts', import.meta.url));
+const cleanUps: (() => unknown)[] = [];
+let folder: string;
+let hash: string;
+const file = (name: string): string => join(folder, name);
+
+beforeAll(async () => {
+  hash = await hashPassword('right');
+});
+beforeEach(() => {
+  const [path, remove] = aFolder();
+  folder = path;
+  cleanUps.push(remove);
+});
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
+});
+
+type Warning = readonly [message: string, fields: Readonly<Record<string, unknown>>];
+
+async function aBroker(options: BrokerOptions = {}) {
+  const warnings: Warning[] = [];
+  const broker = await startBroker({
+    port: 0,
+    warn: (...warning) => void warnings.push(warning),
+    ...options,
+  });
+  cleanUps.push(() => broker.stop());
+  return { broker, warnings, url: `mqtt://${broker.address}` };
+}
+
+/** A client that is connected; rejects when it is refused, or its connection is closed. */
+async function aClient(url: string, options: IClientOptions = {}): Promise<MqttClient> {
+  const client = connect(url, { reconnectPeriod: 0, protocolVersion: 4, ...options });
+  cleanUps.push(() => client.endAsync(true));
+  await new Promise<void>((resolve, reject) => {
+    client.once('connect', () => resolve());
+    client.on('error', reject);
+    client.once('close', () => reject(new Error('closed')));
+  });
+  return client;
+}
+
+/** Resolves when the connection has ended. */
+function closed(client: MqttClient): Promise<void> {
+  return new Promise((resolve) => client.once('close', () => resolve()));
+}
+
+const as = (username: string, password = 'right'): IClientOptions => ({ username, password });
+const users = (): string => `
+anonymous: { subscribe: ['public/#'] }
+users:
+  gateway: { password: '${hash}', subscribe: ['site/#', '$SYS/#'], publish: ['blocktorrent/#'] }
+  truck-1: { password: '${hash}', publish: ['site/{user}/#'] }
+  truck-2: { certificate: true, publish: ['site/{user}/#'] }
+`;
+
+/** Whether a publish at QoS 1 was acknowledged; a refused one ends the connection. */
+async function publishes(client: MqttClient, topic: string): Promise<boolean> {
+  const refused = closed(client).then(() => false);
+  const taken = client.publishAsync(topic, '1', { qos: 1 }).then(() => true);
+  taken.catch(() => undefined);
+  return await Promise.race([refused, taken]);
+}
+
+async function grants(client: MqttClient, topic: string): Promise<boolean> {
+  return await client.subscribeAsync(topic, { qos: 1 }).then(
+    (granted) => granted[0]?.qos === 1,
+    () => false,
+  );
+}
+
+describe('users and topic rules', () => {
+  it('let each do what a rule allows, and nothing else', async () => {
+    writeFileSync(file('users.yaml'), users());
+    const { url } = await aBroker({ usersFile: file('users.yaml') });
+    await expect(aClient(url, as('gateway', 'wrong'))).rejects.toThrow(/Bad username or password/);
+    await expect(aClient(url, as('nobody'))).rejects.toThrow(/Bad username or password/);
+    await expect(aClient(url, as('__proto__'))).rejects.toThrow(/Bad username or password/);
+    await expect(aClient(url, as('truck-2'))).rejects.toThrow(/Bad username or password/);
+    const gateway = await aClient(url, as('gateway'));
+    expect(await grants(gateway, 'site/#')).toBe(true);
+    expect(await grants(gateway, '#')).toBe(false);
+    expect(await grants(gateway, 'other/a')).toBe(false);
+    const stranger = await aClient(url);
+    expect([await grants(stranger, 'public/a'), await grants(stranger, 'site/a')]).toEqual([
+      true,
+      false,
+    ]);
+    const truck = await aClient(url, as('truck-1'));
+    expect(await publishes(truck, 'site/truck-1/t')).toBe(true);
+    expect(await publishes(truck, 'site/truck-2/t')).toBe(false);
+    expect(await publishes(await aClient(url), 'public/a')).toBe(false);
+  });
+
+  it('are read again on request: who is out of them is ended, what they forbid is not sent', async () => {
+    writeFileSync(file('users.yaml'), users());
+    const { broker, url } = await aBroker({ usersFile: file('users.yaml') });
+    const gateway = await aClient(url, as('gateway'));
+    const truck = await aClient(url, as('truck-1'));
+    const got: string[] = [];
+    gateway.on('message', (topic) => got.push(topic));
+    await gateway.subscribeAsync('site/#', { qos: 1 });
+    expect(await publishes(truck, 'site/truck-1/a')).toBe(true);
+    await vi.waitFor(() => expect(got).toEqual(['site/truck-1/a']));
+    writeFileSync(file('users.yaml'), 'users: { gateway: { password: plain } }\nuser: {}\n');
+    expect(() => broker.reload()).toThrow(
+      /users\.yaml:1:21: users\.gateway\.password: expected a hash from `hash-password`.*found 'plain'\n.*users\.yaml:2:1: user: expected a known key/,
+    );
+    expect(await publishes(truck, 'site/truck-1/b')).toBe(true);
+    await vi.waitFor(() => expect(got).toHaveLength(2));
+    const gone = closed(gateway);
+    const next = users()
+      .replace(/ {2}gateway.*\n/, '')
+      .replace('site/{user}/#', 'site/new/#');
+    writeFileSync(file('users.yaml'), next);
+    broker.reload();
+    await gone;
+    expect(await publishes(truck, 'site/truck-1/c')).toBe(false);
+    expect(await publishes(await aClient(url, as('truck-1')), 'site/new/c')).toBe(true);
+  });
+
+  it('cover a filter only where they cover all that it means', () => {
+    const cases: readonly (readonly [string, string, boolean])[] = [
+      ['site/#', 'site/#', true],
+      ['site/#', 'site', true],
+      ['site/+/t', 'site/a/t', true],
+      ['site/+/t', 'site/+/t', true],
+      ['site/+', 'site/#', false],
+      ['site/a', 'site/+', false],
+      ['#', '$SYS/#', false],
+      ['$SYS/#', '#', false],
+      ['+/a', '$SYS/a', false],
+      ['site/a/b', 'site/a', false],
+    ];
+    for (const [allowed, wanted, expected] of cases) {
+      expect([allowed, wanted, covers(allowed, wanted)]).toEqual([allowed, wanted, expected]);
+    }
+  });
+
+  it('say every mistake with its place', () => {
+    const text = "users:\n  a: { publish: 'x' }\n  b: { certificate: true, publish: ['a/#/b'] }\n";
+    expect(() => parseUsers(text, 'u.yaml')).toThrow(
+      /^u\.yaml:2:8: users\.a\.publish: expected a list of topic filters, found 'x'\nu\.yaml:3:37: users\.b\.publish\[0\]: expected an MQTT topic filter/,
+    );
+  });
+});
+
+describe('passwords', () => {
+  it('are kept as scrypt hashes, each with its own salt', async () => {
+    const checker = new PasswordChecker();
+    expect(isPasswordHash(hash)).toBe(true);
+    expect(await hashPassword('right')).not.toBe(hash);
+    expect(await checker.check(Buffer.from('right'), hash)).toBe(true);
+    expect(await checker.check(Buffer.from('wrong'), hash)).toBe(false);
+    for (const bad of ['right', hash.replace('ln=15', 'ln=30'), hash.slice(0, 40), '']) {
+      expect([bad, isPasswordHash(bad)]).toEqual([bad, false]);
+    }
+  });
+
+  it('are hashed by a command', async () => {
+    const made = await runTool(process.execPath, [MAIN, 'hash-password'], Buffer.from('x y\n'));
+    const checker = new PasswordChecker();
+    expect(await checker.check(Buffer.from('x y'), String(made).trim())).toBe(true);
+  });
+
+  it('are not guessed faster than connections are let in', async () => {
+    writeFileSync(file('users.yaml'), users());
+    const limits = { connectionsPerSecond: 1, usersFile: file('users.yaml') };
+    const { url, warnings } = await aBroker(limits);
+    await expect(aClient(url, as('gateway', 'wrong'))).rejects.toThrow();
+    await expect(aClient(url, as('gateway'))).rejects.toThrow();
+    expect(warnings.map(([message]) => message)).toContain('connection refused');
+  });
+});
+
+describe('TLS', () => {
+  beforeEach((context) => {
+    requireTool('openssl', context);
+    makeTlsFiles(folder, ['server', 'truck-2', 'gateway']);
+  });
+  const tls = (clients: boolean) => ({
+    listeners: [
+      {
+        listen: { host: '127.0.0.1', port: 0 },
+        tls: {
+          certFile: file('server.pem'),
+          keyFile: file('server.key'),
+          ...(clients ? { clientCaFile: file('ca.pem') } : {}),
+        },
+      },
+    ],
+  });
+  const secured = (broker: Broker): string => `mqtts://${broker.address}`;
+  const ca = () => readFileSync(file('ca.pem'));
+  const certificate = (name: string): IClientOptions => ({
+    ca: ca(),
+    cert: readFileSync(file(`${name}.pem`)),
+    key: readFileSync(file(`${name}.key`)),
+  });
+
+  it('takes a client by its certificate, and by nothing of a stranger', async () => {
+    writeFileSync(file('users.yaml'), users());
+    const { broker } = await aBroker({ ...tls(true), usersFile: file('users.yaml') });
+    const truck = await aClient(secured(broker), certificate('truck-2'));
+    expect(await publishes(truck, 'site/truck-2/t')).toBe(true);
+    await expect(aClient(secured(broker), { ca: ca() })).rejects.toThrow();
+    await expect(aClient(secured(broker), certificate('gateway'))).rejects.toThrow(/username/);
+  });
+
+  it('caps packets there as well, and takes renewed certificates with a reload', async () => {
+    const { broker, warnings } = await aBroker({ ...tls(false), payloadBytesMax: 1000 });
+    const client = await aClient(secured(broker), { ca: ca() });
+    const gone = closed(client);
+    client.publish('a', Buffer.alloc(200_000), { qos: 1 }, () => undefined);
+    await gone;
+    expect(JSON.stringify(warnings)).toMatch(/packet of|over the cap/);
+    mkdirSync(file('new'));
+    makeTlsFiles(file('new'), ['server']);
+    for (const name of ['server.pem', 'server.key', 'ca.pem']) {
+      writeFileSync(file(name), readFileSync(join(file('new'), name)));
+    }
+    broker.reload();
+    await aClient(secured(broker), { ca: ca() });
+  });
+
+  it('serves the agent, by user and password or by certificate', async () => {
+    writeFileSync(file('users.yaml'), users());
+    writeFileSync(file('password'), 'right\n');
+    const { broker } = await aBroker({ ...tls(false), usersFile: file('users.yaml') });
+    const text = gatewayConfig(folder, '[{ topic: "site/#", value: /value }]', [secured(broker)]);
+    const more = `username: gateway, passwordFile: '${file('password')}', caFile: '${file('ca.pem')}'`;
+    const gateway = startGateway(
+      folder,
+      text.replace(`'${secured(broker)}' }`, `'${secured(broker)}', ${more} }`),
+    );
+    cleanUps.push(() => gateway.stop());
+    await vi.waitFor(() => expect(gateway.gateway.counts().brokers[0]?.connected).toBe(true));
+  });
+});
+
+describe('limits', () => {
+  it('let in so many connections, and so many a second of one address', async () => {
+    const { url, broker } = await aBroker({ connectionsMax: 2 });
+    await aClient(url);
+    const second = await aClient(url);
+    await expect(aClient(url)).rejects.toThrow();
+    await second.endAsync(true);
+    await vi.waitFor(() => aClient(url), 3000);
+    expect(broker.port).toBeGreaterThan(0);
+    const slow = await aBroker({ connectionsPerSecond: 1 });
+    let ended = 0;
+    for (let n = 0; n < 30; n += 1) {
+      const socket = connectTcp(slow.broker.port, '127.0.0.1');
+      cleanUps.push(() => socket.destroy());
+      socket.on('error', () => undefined);
+      socket.once('close', () => {
+        ended += 1;
+      });
+    }
+    await vi.waitFor(() => expect(ended).toBeGreaterThanOrEqual(18), 5000);
+    expect(ended).toBeLessThan(25);
+  });
+
+  it('say in $SYS what is queued and dropped, to whom may read it', async () => {
+    const { url, warnings } = await aBroker({ sessionMessagesMax: 5, sysEverySeconds: 0.05 });
+    const away = await aClient(url, { clientId: 'away', clean: false });
+    await away.subscribeAsync('site/#', { qos: 1 });
+    await away.endAsync();
+    const client = await aClient(url);
+    const said = new Map<string, string>();
+    client.on('message', (topic, payload) => void said.set(topic, String(payload)));
+    await client.subscribeAsync('$SYS/#');
+    for (let n = 0; n < 8; n += 1) await client.publishAsync('site/a', `${n}`, { qos: 1 });
+    await vi.waitFor(() => {
+      expect(said.get('$SYS/broker/publish/messages/dropped')).toBe('3');
+      expect(said.get('$SYS/broker/store/messages/count')).toBe('5');
+      expect(said.get('$SYS/broker/clients/sessions')).toBe('1');
+    });
+    await aClient(url, { clientId: 'away', clean: false });
+    expect(warnings).toContainEqual([
+      'messages were dropped for this client',
+      { clientId: 'away', dropped: 3 },
+    ]);
+  });
+
+  it('end sessions and retained messages that are too many', async () => {
+    const { url } = await aBroker({ sessionsMax: 1, retainedMax: 1 });
+    const first = await aClient(url, { clientId: 'a', clean: false });
+    expect(await grants(first, 'site/#')).toBe(true);
+    const second = await aClient(url, { clientId: 'b', clean: false });
+    const gone = closed(second);
+    second.subscribe('site/#', { qos: 1 }, () => undefined);
+    await gone;
+    const publisher = await aClient(url);
+    await publisher.publishAsync('r/1', '1', { qos: 1, retain: true });
+    const ended = closed(publisher);
+    publisher.publish('r/2', '1', { qos: 1, retain: true }, () => undefined);
+    await ended;
+  });
+});
+
+describe('a store', () => {
+  it('keeps sessions, what waits for them and retained messages over a restart in order', async () => {
+    const dataDir = file('data');
+    const first = await aBroker({ dataDir });
+    const reader = await aClient(first.url, { clientId: 'reader', clean: false });
+    await reader.subscribeAsync(['site/#', 'left/#'], { qos: 1 });
+    await reader.unsubscribeAsync('left/#');
+    await reader.endAsync();
+    const publisher = await aClient(first.url);
+    await publisher.publishAsync('r/1', 'kept', { qos: 1, retain: true });
+    await publisher.publishAsync('r/2', 'gone', { retain: true });
+    await publisher.publishAsync('r/2', '', { qos: 1, retain: true });
+    for (const text of ['1', '2', '3']) await publisher.publishAsync('site/a', text, { qos: 1 });
+    await publisher.publishAsync('left/a', 'x', { qos: 1 });
+    await first.broker.stop();
+    const second = await aBroker({ dataDir });
+    expect(second.broker.queuedFor('reader')).toBe(3);
+    const got: [string, boolean][] = [];
+    const client = connect(second.url, { clientId: 'reader', clean: false, protocolVersion: 4 });
+    cleanUps.push(() => client.endAsync(true));
+    client.on('message', (_topic, payload, { dup }) => got.push([String(payload), dup]));
+    await vi.waitFor(() => expect(second.broker.queuedFor('reader')).toBe(0));
+    await client.subscribeAsync('r/#', { qos: 1 });
+    await vi.waitFor(() => expect(got.map(([text]) => text)).toContain('kept'));
+    expect(got.map(([text]) => text)).not.toContain('gone');
+    // None of them had been sent before.
+    expect(got.every(([, dup]) => !dup)).toBe(true);
+  });
+
+  it('belongs to one broker, and is refused where it is something else', async () => {
+    const dataDir = file('data');
+    await aBroker({ dataDir });
+    await expect(startBroker({ port: 0, dataDir })).rejects.toThrow(/broker\.sqlite/);
+    mkdirSync(file('other'));
+    writeFileSync(join(file('other'), 'broker.sqlite'), 'no database at all, but long enough');
+    await expect(startBroker({ port: 0, dataDir: file('other') })).rejects.toThrow(
+      /expected the broker's own store/,
+    );
+  });
+
+  it('that cannot be written acknowledges nothing', async () => {
+    const dataDir = file('data');
+    const first = await aBroker({ dataDir });
+    const reader = await aClient(first.url, { clientId: 'reader', clean: false });
+    await reader.subscribeAsync('site/#', { qos: 1 });
+    await first.broker.stop();
+    const database = openDatabase(join(dataDir, 'broker.sqlite'));
+    database.exec(`CREATE TRIGGER full BEFORE INSERT ON queued WHEN NEW.topic = 'site/bad'
+      BEGIN SELECT RAISE(ABORT, 'disk full'); END`);
+    database.close();
+    const { url } = await aBroker({ dataDir });
+    expect(await publishes(await aClient(url), 'site/bad')).toBe(false);
+    expect(await publishes(await aClient(url), 'site/good')).toBe(true);
+  });
+});
+
+describe('the configuration file', () => {
+  it('says every mistake with its place', () => {
+    const text = [
+      'listeners:',
+      "  - { listen: '0.0.0.0:1883' }",
+      "  - { listen: 'nowhere' }",
+      'payloadBytesMax: big',
+      'sesionsMax: 3',
+    ].join('\n');
+    expect(() => parseBrokerConfig(text, '/etc/b.yaml')).toThrow(
+      [
+        "/etc/b.yaml:3:7: listeners[1].listen: expected host:port, e.g. 0.0.0.0:8883, found 'nowhere'",
+        "/etc/b.yaml:4:1: payloadBytesMax: expected a whole number from 1 to 268435456, found 'big'",
+        '/etc/b.yaml:5:1: sesionsMax: expected a known key, found an unknown one',
+      ].join('\n'),
+    );
+    expect(() => parseBrokerConfig("listeners: [{ listen: '0.0.0.0:1' }]", '/b.yaml')).toThrow(
+      'or `usersFile`',
+    );
+  });
+
+  it('is checked by --check, used by --config, and its users are read again on SIGHUP', async () => {
+    writeFileSync(file('users.yaml'), users());
+    writeFileSync(
+      file('broker.yaml'),
+      "listeners: [{ listen: '127.0.0.1:0' }]\nusersFile: users.yaml\n",
+    );
+    await runTool(process.execPath, [MAIN, '--config', file('broker.yaml'), '--check']);
+    const broker = startNode(MAIN, ['--config', file('broker.yaml')]);
+    cleanUps.push(async () => {
+      broker.child.kill('SIGTERM');
+      await broker.ended;
+    });
+    const url = `mqtt://${String((await broker.next()).address)}`;
+    await aClient(url, as('gateway'));
+    writeFileSync(file('users.yaml'), 'users: 5\n');
+    broker.child.kill('SIGHUP');
+    await vi.waitFor(() =>
+      expect(broker.stderr()).toContain('the old users and certificates stay'),
+    );
+    await aClient(url, as('gateway'));
+    writeFileSync(file('users.yaml'), users().replace('gateway', 'portal'));
+    broker.child.kill('SIGHUP');
+    await vi.waitFor(() => expect(broker.stderr()).toContain('certificates read again'));
+    await aClient(url, as('portal'));
+    await expect(aClient(url, as('gateway'))).rejects.toThrow(/username/);
+    const wrong = startNode(MAIN, ['--config', file('users.yaml')]);
+    expect(await wrong.ended).toBe(2);
+  });
+});
