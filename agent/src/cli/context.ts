@@ -15,6 +15,9 @@ import type { ControlRoutes } from './routes.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
+/** Shows a question, returns the line that was typed. */
+export type Ask = (question: string) => Promise<string>;
+
 export interface Context {
   readonly env: Env;
   /** Of this program. */
@@ -24,6 +27,8 @@ export interface Context {
   readonly debug: boolean;
   /** Ends on Ctrl-C and SIGTERM. */
   readonly signal: AbortSignal;
+  /** Asks the person at the terminal; null where there is none, or JSON was asked for. */
+  readonly ask: Ask | null;
   /** The configuration file that was named, or the first of the usual ones that exists. */
   configPath(): string;
   config(options?: LoadOptions): Promise<Config>;
@@ -40,6 +45,7 @@ export interface ContextOptions {
   readonly version: string;
   readonly output: Output;
   readonly signal: AbortSignal;
+  readonly ask: Ask | null;
   readonly debug: boolean;
   /** `--config`; null if not given. */
   readonly config: string | null;
@@ -50,12 +56,13 @@ export const CONFIG_PATHS = ['blocktorrent.yaml', '/etc/blocktorrent/blocktorren
 
 /** The context of one invocation. */
 export function createContext(options: ContextOptions): Context {
-  const { env, version, output, signal, debug } = options;
+  const { env, version, output, signal, ask, debug } = options;
   const context: Context = {
     env,
     version,
     output,
     signal,
+    ask: output.json ? null : ask,
     debug,
     configPath() {
       const named = options.config ?? env.BLOCKTORRENT_CONFIG ?? '';

@@ -1,6 +1,8 @@
 /** The process `blocktorrent`: streams, signals and exit status around `program.ts`. */
 import { readFileSync } from 'node:fs';
+import { createInterface, type Interface } from 'node:readline';
 import { signalsOf } from '../runtime/lifecycle.ts';
+import type { Ask } from './context.ts';
 import { runProgram } from './program.ts';
 import { COMMANDS } from './table.ts';
 
@@ -11,6 +13,7 @@ export async function main(): Promise<void> {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
   });
+  const person = process.stdin.isTTY && process.stderr.isTTY ? terminal(signal) : null;
   process.exitCode = await runProgram(process.argv.slice(2), {
     commands: COMMANDS,
     version: packageVersion(),
@@ -18,8 +21,36 @@ export async function main(): Promise<void> {
     out: process.stdout,
     err: process.stderr,
     signal,
+    ...(person === null ? {} : { ask: person.ask }),
   });
+  person?.close();
   dispose();
+}
+
+/**
+ * Asks the person at the terminal, where remarks go too; nothing is read before the first question.
+ * Lines that were typed ahead are answers to the next ones.
+ */
+function terminal(signal: AbortSignal): { ask: Ask; close(): void } {
+  let lines: Interface | null = null;
+  let typed: AsyncIterator<string> | null = null;
+  const close = () => lines?.close();
+  const open = () => {
+    lines = createInterface({ input: process.stdin, output: process.stderr });
+    lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
+    signal.addEventListener('abort', close, { once: true });
+    return lines[Symbol.asyncIterator]();
+  };
+  return {
+    close,
+    async ask(question) {
+      typed ??= open();
+      process.stderr.write(question);
+      const line = await typed.next();
+      if (line.done === true) throw Object.assign(new Error('interrupted'), { name: 'AbortError' });
+      return line.value;
+    },
+  };
 }
 
 function packageVersion(): string {

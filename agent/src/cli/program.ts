@@ -7,7 +7,7 @@
 import { Command, CommanderError } from 'commander';
 import { CliError } from './cli-error.ts';
 import type { CliCommand } from './command.ts';
-import { createContext } from './context.ts';
+import { type Ask, createContext } from './context.ts';
 import { EXIT, EXIT_HELP } from './exit-codes.ts';
 import { explain } from './explain.ts';
 import { Output, type TextSink } from './output.ts';
@@ -19,6 +19,8 @@ export interface ProgramOptions {
   readonly out: TextSink;
   readonly err: TextSink;
   readonly signal: AbortSignal;
+  /** Asks on the terminal; left out where there is none. */
+  readonly ask?: Ask;
 }
 
 interface Shared {
@@ -52,7 +54,7 @@ export async function runProgram(
 
 /** The program with every command; also what the manual and completions are made from. */
 export function buildProgram(options: ProgramOptions): Command {
-  const { commands, version, env, out, err, signal } = options;
+  const { commands, version, env, out, err, signal, ask = null } = options;
   const program = new Command('blocktorrent')
     .description('Keeps sensor readings available and private: sealed, spread, audited.')
     .version(version)
@@ -69,7 +71,7 @@ export function buildProgram(options: ProgramOptions): Command {
   const contextOf = () => {
     const { config, json = false, debug = false } = program.opts<Shared>();
     const output = new Output({ json, out, err });
-    return createContext({ env, version, output, signal, debug, config: config ?? null });
+    return createContext({ env, version, output, signal, ask, debug, config: config ?? null });
   };
   for (const { name, describe, group, register } of commands) {
     const command = program.command(name).description(describe).helpGroup(group);

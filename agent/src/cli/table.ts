@@ -10,6 +10,7 @@ import { diagCommand } from './commands/diag.ts';
 import { filesCommand } from './commands/files.ts';
 import { getCommand } from './commands/get.ts';
 import { identityCommand } from './commands/identity.ts';
+import { initCommand } from './commands/init.ts';
 import { peersCommand } from './commands/peers.ts';
 import { putCommand } from './commands/put.ts';
 import { runCommand } from './commands/run.ts';
@@ -31,6 +32,7 @@ export const COMMANDS: readonly CliCommand[] = [
   filesCommand,
   auditCommand,
   consortiumCommand,
+  initCommand,
   configCommand,
   identityCommand,
   simulateCommand,
