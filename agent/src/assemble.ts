@@ -61,6 +61,8 @@ export function openNet(
     listen: listen ? config.overlay.listen : null,
     random: systemRandom,
     log: log.child({ component: 'overlay' }),
+    uploadBytesPerSecond: config.overlay.uploadBytesPerSecond,
+    downloadBytesPerSecond: config.overlay.downloadBytesPerSecond,
   });
   const addressBook = new DhtAddressBook({
     identity,

@@ -12,7 +12,7 @@ import type { MspId } from '@blocktorrent/protocol/ledger-api.ts';
 import type { DistributeTiming } from '../../agent/src/distribute/types.ts';
 import { DhtAddressBook } from '../../agent/src/overlay/dht.ts';
 import type { LinkLimits } from '../../agent/src/overlay/link-limits.ts';
-import { TlsOverlay } from '../../agent/src/overlay/tls-overlay.ts';
+import { TlsOverlay, type TlsOverlayOptions } from '../../agent/src/overlay/tls-overlay.ts';
 import { type Log, silentLog } from '../../agent/src/runtime/log.ts';
 import { migrate } from '../../agent/src/runtime/migrate.ts';
 import { seededRandom } from '../../agent/src/runtime/random.ts';
@@ -34,6 +34,9 @@ export interface GridOptions {
   readonly storeTiming?: Partial<StoreTiming>;
   readonly limits?: Partial<LinkLimits>;
 }
+
+/** What a peer's links together may send and receive. */
+export type Rates = Pick<TlsOverlayOptions, 'uploadBytesPerSecond' | 'downloadBytesPerSecond'>;
 
 /** Overlay and address book of one peer that keeps nothing: a gateway or an auditor. */
 export interface GridPeer {
@@ -99,8 +102,12 @@ export class Grid {
   }
 
   /** A peer that only dials out, with an organisation's certificate. */
-  async dialer(mspId: MspId = AUDITOR_MSP, limits?: Partial<LinkLimits>): Promise<GridPeer> {
-    const peer = await startPeer(this, this.peer(mspId), null, limits);
+  async dialer(
+    mspId: MspId = AUDITOR_MSP,
+    limits?: Partial<LinkLimits>,
+    rates?: Rates,
+  ): Promise<GridPeer> {
+    const peer = await startPeer(this, this.peer(mspId), null, limits, rates);
     this.#gridPeers.push(peer);
     return peer;
   }
@@ -257,6 +264,7 @@ async function startPeer(
   peer: TrialPeer,
   listen: { host: string; port: number } | null,
   limits: Partial<LinkLimits> = {},
+  rates: Rates = {},
 ): Promise<GridPeer> {
   const log = grid.options.log ?? silentLog;
   const overlay = new TlsOverlay({
@@ -266,6 +274,7 @@ async function startPeer(
     random: grid.random,
     log: log.child({ component: 'overlay', node: peer.mspId }),
     limits: { ...grid.options.limits, ...limits },
+    ...rates,
   });
   const addressBook = new DhtAddressBook({
     identity: peer.identity,

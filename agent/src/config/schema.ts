@@ -146,6 +146,14 @@ function overlaySection(paths: PathFields) {
         .describe('Overlay key: Ed25519 seed as 64 hex digits. Needed for ingest and store.')
         .meta(IN_SAMPLE),
       dht: dht.prefault({}).describe("The DHT that keeps peers' current addresses."),
+      uploadBytesPerSecond: whole(16_384, 10_000_000_000)
+        .exactOptional()
+        .describe('What all links together may send; no limit if left out.')
+        .meta({ examples: [1_000_000] }),
+      downloadBytesPerSecond: whole(16_384, 10_000_000_000)
+        .exactOptional()
+        .describe('What all links together may receive; no limit if left out.')
+        .meta({ examples: [10_000_000] }),
       lateMs: ms(100, 3_600_000)
         .default(15_000)
         .describe("After this an owner's receipt is late: the source sends the chunks itself."),

@@ -2,10 +2,15 @@
  * Serving blocks to one link: requests in, blocks out, in order, no faster than the other side reads.
  *
  * Always holds: at most `requestsMax` requests wait, at most `readBytesMax` are read at once, and no
- * block is read while more than `sendHighBytes` wait in the socket. Adjacent requests share a read.
+ * block is read while more than `sendHighBytes` wait in the socket, or before the uplink's limit
+ * lets it out. Adjacent requests share a read.
  */
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import type { LinkLimits } from './link-limits.ts';
+import type { RateLimit } from './rate-limit.ts';
+
+/** A block's message header (BEP 3) and its TLS record's frame: they use the uplink, too. */
+const FRAME_BYTES = 13 + 22;
 
 /** One request of the other side and the way to answer it. */
 export interface BlockRequest {
@@ -20,8 +25,8 @@ export interface BlockServerOptions {
   readonly read: (index: number, offset: number, length: number) => Promise<Uint8Array>;
   /** Resolves when the socket takes more; rejects when it is closed. */
   readonly writable: () => Promise<void>;
-  /** Uplink limit: resolves when `bytes` may be sent. */
-  readonly pace?: (bytes: number) => Promise<void>;
+  /** What all links together may send. */
+  readonly uplink: RateLimit | null;
 }
 
 export class BlockServer {
@@ -79,7 +84,7 @@ export class BlockServer {
       const bytes = run.reduce((sum, request) => sum + request.length, 0);
       try {
         await this.#options.writable();
-        await this.#options.pace?.(bytes);
+        await this.#options.uplink?.take(bytes + run.length * FRAME_BYTES);
         const data = await this.#options.read(first.index, first.offset, bytes);
         if (this.#stopped) break;
         for (const request of run) {
@@ -97,6 +102,8 @@ export class BlockServer {
 
   /** The oldest request and those that go on where it ends. */
   #takeRun(): BlockRequest[] {
+    const { limits, uplink } = this.#options;
+    const bytesMax = Math.min(limits.readBytesMax, uplink?.turnBytes ?? limits.readBytesMax);
     const run: BlockRequest[] = [];
     let bytes = 0;
     for (const request of this.#queue) {
@@ -104,7 +111,7 @@ export class BlockServer {
       const adjacent =
         previous === undefined ||
         (request.index === previous.index && request.offset === previous.offset + previous.length);
-      if (!adjacent || bytes + request.length > this.#options.limits.readBytesMax) break;
+      if (!adjacent || (bytes > 0 && bytes + request.length > bytesMax)) break;
       run.push(request);
       bytes += request.length;
     }

@@ -25,6 +25,7 @@ import { BlockClient } from './block-client.ts';
 import { BlockServer } from './block-server.ts';
 import { MessageGuard } from './guard.ts';
 import type { LinkLimits } from './link-limits.ts';
+import type { RateLimit } from './rate-limit.ts';
 import { type Link, LinkError, type LinkErrorCode, type LinkHandler } from './types.ts';
 import { GuardedWire } from './wire.ts';
 
@@ -49,7 +50,9 @@ export interface LinkOptions {
   readonly onInfoHash: (infoHash: Hex) => void;
   readonly onOpen: (link: WireLink) => void;
   readonly onClosed: (link: WireLink, error: LinkError) => void;
-  readonly pace?: (bytes: number) => Promise<void>;
+  /** What all links together may send and receive. */
+  readonly uplink: RateLimit | null;
+  readonly downlink: RateLimit | null;
 }
 
 export class WireLink implements Link {
@@ -84,7 +87,7 @@ export class WireLink implements Link {
       limits,
       read: (index, offset, length) => this.#read(index, offset, length),
       writable: () => this.#writable(),
-      ...(options.pace === undefined ? {} : { pace: options.pace }),
+      uplink: options.uplink,
     });
     this.#handshakeTimer = setTimeout(
       () => this.#end('handshake', `no handshake within ${limits.handshakeMs} ms`),
@@ -195,6 +198,7 @@ export class WireLink implements Link {
       } catch (error) {
         this.#end('violation', error instanceof Error ? error.message : String(error));
       }
+      this.#slowDown(data.length);
     });
     socket.on('end', () => this.#end('closed', 'the other side ended the connection'));
     socket.on('error', (error) => this.#end('closed', error.message));
@@ -203,6 +207,14 @@ export class WireLink implements Link {
       this.#end('stalled', `nothing came for ${this.#options.limits.idleMs} ms`),
     );
     socket.setNoDelay(true);
+  }
+
+  /** Reads no more until what came is paid for: TCP makes the other side wait. */
+  #slowDown(bytes: number): void {
+    const waitMs = this.#options.downlink?.charge(bytes) ?? 0;
+    if (waitMs === 0 || this.closed) return;
+    this.#tls.pause();
+    setTimeout(() => this.#tls.resume(), waitMs);
   }
 
   #onHandshake(infoHash: string): void {

@@ -28,6 +28,7 @@ import { digestChunkAsync } from './digest-chunk.ts';
 import { WireLink } from './link.ts';
 import { LINK_LIMITS, type LinkLimits } from './link-limits.ts';
 import { type PeerChain, RootTable, whatEnded } from './peer-identity.ts';
+import { RateLimit } from './rate-limit.ts';
 import {
   type Address,
   type DialMemberOptions,
@@ -52,8 +53,9 @@ export interface TlsOverlayOptions {
   readonly connectionsMax?: number;
   /** Links of one organisation at once, both directions. */
   readonly linksPerMemberMax?: number;
-  /** Uplink limit: resolves when `bytes` may be sent. */
-  readonly pace?: (bytes: number) => Promise<void>;
+  /** What all links together may send and receive; without it, as much as they can. */
+  readonly uploadBytesPerSecond?: number | undefined;
+  readonly downloadBytesPerSecond?: number | undefined;
   /** Milliseconds since 1970: by this, certificates expire. */
   readonly nowMs?: () => number;
   /** Open links are looked at for expired certificates this often. */
@@ -74,6 +76,8 @@ export class TlsOverlay implements Overlay {
   /** Open links, and by which certificates. */
   readonly #links = new Map<WireLink, PeerChain>();
   readonly #raw = new Set<Socket>();
+  readonly #uplink: RateLimit | null;
+  readonly #downlink: RateLimit | null;
   #identity: OverlayIdentity;
   #roots: RootTable;
   #context: SecureContext;
@@ -87,6 +91,8 @@ export class TlsOverlay implements Overlay {
   constructor(options: TlsOverlayOptions) {
     this.#options = options;
     this.#limits = { ...LINK_LIMITS, ...options.limits };
+    this.#uplink = limitOf(options.uploadBytesPerSecond);
+    this.#downlink = limitOf(options.downloadBytesPerSecond);
     this.#identity = options.identity;
     this.mspId = options.identity.mspId;
     this.peer = options.identity.peer;
@@ -352,11 +358,16 @@ export class TlsOverlay implements Overlay {
         });
         on.onClosed?.(error);
       },
-      ...(this.#options.pace === undefined ? {} : { pace: this.#options.pace }),
+      uplink: this.#uplink,
+      downlink: this.#downlink,
     });
     this.#links.set(link, chain);
     return link;
   }
+}
+
+function limitOf(bytesPerSecond: number | undefined): RateLimit | null {
+  return bytesPerSecond === undefined ? null : new RateLimit(bytesPerSecond);
 }
 
 function endpoint(socket: Socket): string {
