@@ -92,10 +92,14 @@ export class TrialMembership implements Membership {
 
 /** Certificates and keys of `organisations` members and the auditor under `dir`. */
 export async function createTrialPeers(dir: string, organisations: number): Promise<TrialPeer[]> {
-  const pki = await createPki(dir, organisations);
-  return Promise.all(
-    [...pki.organisations, pki.auditor].map(async ({ mspId }) => readTrialPeer(dir, mspId)),
-  );
+  await createPki(dir, organisations);
+  return readTrialPeers(dir, organisations);
+}
+
+/** The same peers again, from what `createTrialPeers` or `createPki` left under `dir`. */
+export function readTrialPeers(dir: string, organisations: number): Promise<TrialPeer[]> {
+  const names = Array.from({ length: organisations }, (_, at) => `Org${at + 1}MSP`);
+  return Promise.all([...names, AUDITOR_MSP].map((mspId) => readTrialPeer(dir, mspId)));
 }
 
 async function readTrialPeer(dir: string, mspId: MspId): Promise<TrialPeer> {
