@@ -15,7 +15,7 @@ import { Fields } from './fields.ts';
 import type { Hex, MspId } from './ledger-api.ts';
 import { LIMITS } from './limits.ts';
 import type { Receipt } from './receipt.ts';
-import { SIGNATURE_BYTES, sign, signingInput, verify } from './signing.ts';
+import { sign, signingInput, verify } from './signing.ts';
 
 /** Length of either side's nonce and of every hash here, in bytes. */
 export const CHALLENGE_BYTES = 32;
@@ -77,7 +77,6 @@ const KEYS = [
   'block',
   'hash',
 ] as const;
-const ANSWER_BYTES_MAX = 8 * 1024;
 
 /** What the challenger says first: SHA-256 of its nonce. */
 export function commitmentTo(nonce: Uint8Array): Uint8Array {
@@ -113,7 +112,7 @@ export function signAnswer(answer: Answer, overlaySeed: Uint8Array): SignedAnswe
 
 /** The answer in `bytes`; ProtocolError `malformed`, `too-large`, `not-canonical`, `bad-version`. */
 export function decodeAnswer(bytes: Uint8Array): Answer {
-  if (bytes.length > ANSWER_BYTES_MAX) {
+  if (bytes.length > LIMITS.answerBytesMax) {
     throw new ProtocolError('too-large', `answer: ${bytes.length} bytes`);
   }
   const fields = new Fields('answer', decodeCanonical(bytes), KEYS);
@@ -141,11 +140,14 @@ export function decodeAnswer(bytes: Uint8Array): Answer {
   };
 }
 
-/** The answer that `signed` carries, if `overlayKey` (32 bytes) signed it; else `bad-signature`. */
-export function verifyAnswer(signed: SignedAnswer, overlayKey: Uint8Array): Answer {
+/**
+ * The answer that `signed` carries, if one of `overlayKeys` (32 bytes each, of its peer:
+ * `countingKeys`) signed it; else ProtocolError `bad-signature`.
+ */
+export function verifyAnswer(signed: SignedAnswer, overlayKeys: readonly Uint8Array[]): Answer {
   const answer = decodeAnswer(signed.answer);
   const input = signingInput(DOMAIN, answer.channel, signed.answer);
-  if (signed.signature.length !== SIGNATURE_BYTES || !verify(overlayKey, signed.signature, input)) {
+  if (!overlayKeys.some((key) => verify(key, signed.signature, input))) {
     throw new ProtocolError(
       'bad-signature',
       `an answer about ${answer.fileId} is not signed by ${answer.answerer}/${answer.peer}`,

@@ -257,6 +257,19 @@ export interface ComplaintInput {
   /** The stored bytes, at most 64 KiB. */
   readonly shard: Base64;
 }
+/**
+ * An owner's signed answer to a challenge (`challenge.ts`) that is wrong, or admits a loss. Where it
+ * is wrong, the file's manifest and the chunk that was asked for go in the transient fields
+ * `manifest` and `chunk`: who endorses compares, and neither gets onto the ledger.
+ */
+export interface ChallengeFaultInput {
+  readonly fileId: Hex;
+  /** The answerer's receipt for that chunk. */
+  readonly receipt: SignedReceipt;
+  /** Canonical CBOR of `Answer`, at most 8 KiB. */
+  readonly answer: Base64;
+  readonly signature: Hex;
+}
 export interface DepositInput {
   readonly fileId: Hex;
   readonly recipient: string;
@@ -269,6 +282,8 @@ export interface DepositInput {
 export interface DepositManyInput {
   readonly deposits: readonly DepositInput[];
 }
+/** Transient fields of `audits:ReportChallenge`. */
+export const CHALLENGE_TRANSIENT = { manifest: 'manifest', chunk: 'chunk' } as const;
 /**
  * Transient fields: of `keys:Deposit` `identity` (32 bytes) and `entropy` (32 bytes), of
  * `keys:DepositMany` the same with the identities one after the other, of `keys:Reissue` `shards`.
@@ -330,6 +345,7 @@ export interface Transactions {
   'ledger/records:ListAnchors': [ListAnchorsInput, AnchorList];
   'ledger/audits:Confirm': [{ fileIds: readonly Hex[] }, null];
   'ledger/audits:Complain': [ComplaintInput, { faultId: string }];
+  'ledger/audits:ReportChallenge': [ChallengeFaultInput, { faultId: string }];
   'ledger/audits:Request': [AuditRequestInput, { requestId: string }];
   'ledger/audits:DrawInspection': [InspectionInput, { inspectionId: string }];
   'ledger/audits:GetInspection': [GetInspectionInput, DrawnFiles | null];

@@ -138,7 +138,10 @@ export type FaultKind =
   | 'unopenable'
   | 'challenge-failed'
   | 'unreachable';
-/** `bad-dealing` only comes from `Complain`, which has checked it; the others are somebody's word. */
+/**
+ * `bad-dealing` only comes from `Complain`, `challenge-failed` from `ReportChallenge`, and both have
+ * been checked there; the others are somebody's word.
+ */
 export interface Fault {
   readonly kind: FaultKind;
   /** The organisation that failed. */

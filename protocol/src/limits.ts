@@ -26,6 +26,8 @@ export const LIMITS = {
   /** One BEP 10 message of ours, with its framing. */
   overlayMessageBytesMax: 4 * 1024 * 1024 + 64 * 1024,
   receiptBytesMax: 16 * 1024,
+  /** Answer to a challenge. */
+  answerBytesMax: 8 * 1024,
   receiptsPerFileMax: 256,
   masterTableBytesMax: 8 * 1024 * 1024,
   recordsPerTransactionMax: 100,

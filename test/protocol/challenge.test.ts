@@ -89,7 +89,7 @@ describe('an answer', () => {
   it('that is right is told from a wrong one and an admitted loss, by whoever has the chunk', () => {
     const judged = (change: Partial<Answer>) => {
       const signed = signAnswer(answerTo(termsOf(), change), overlaySeed);
-      return judgeAnswer(verifyAnswer(signed, key), receipt, chunk, chunkBytes);
+      return judgeAnswer(verifyAnswer(signed, [key]), receipt, chunk, chunkBytes);
     };
     expect(judged({})).toBe('right');
     expect(judged({ hash: random.bytes(32) })).toBe('wrong');
@@ -116,14 +116,15 @@ describe('an answer', () => {
   it('is not believed under another key, or altered in any byte', async () => {
     const signed = signAnswer(answerTo(termsOf()), overlaySeed);
     const other = publicKeyOf(random.bytes(32));
-    expect(await codeOf(() => verifyAnswer(signed, other))).toBe('bad-signature');
+    expect(await codeOf(() => verifyAnswer(signed, [other]))).toBe('bad-signature');
     for (let round = 0; round < 200; round++) {
       const answer = signed.answer.slice();
       const at = random.integer(0, answer.length - 1);
       answer[at] = (answer[at] ?? 0) ^ (1 << random.integer(0, 7));
-      expect(await codeOf(() => verifyAnswer({ ...signed, answer }, key)), `seed ${seed}`).not.toBe(
-        null,
-      );
+      expect(
+        await codeOf(() => verifyAnswer({ ...signed, answer }, [key])),
+        `seed ${seed}`,
+      ).not.toBe(null);
     }
   });
 });
