@@ -6,6 +6,7 @@
 import type {
   Argument,
   AuditOutcome,
+  ChallengeFaultInput,
   ComplaintInput,
   Dealing,
   DepositInput,
@@ -143,7 +144,6 @@ const fault = is.object<Fault>({
     'no-release',
     'wrong-key',
     'unopenable',
-    'challenge-failed',
     'unreachable',
   ),
   mspId: is.mspId,
@@ -300,6 +300,12 @@ export const ARGUMENTS: { readonly [N in TransactionName]: is.Check<Argument<N>>
   'ledger/audits:Complain': is.object<ComplaintInput>({
     fileId: digest,
     shard: is.base64(LIMITS.evidenceBytesMax),
+  }),
+  'ledger/audits:ReportChallenge': is.object<ChallengeFaultInput>({
+    fileId: digest,
+    receipt: signedReceipt,
+    answer: is.base64(LIMITS.answerBytesMax),
+    signature: is.hex(64),
   }),
   'ledger/audits:Confirm': is.object<Argument<'ledger/audits:Confirm'>>({
     fileIds: is.distinct(digest, 1, LIMITS.filesPerConfirmMax),

@@ -26,6 +26,7 @@ import {
   type StoredRequest,
 } from './audit-state.ts';
 import { requireAuditor, requireMember, requireParty } from './caller.ts';
+import { reportChallenge } from './challenge-faults.ts';
 import { parseArgument } from './checks.ts';
 import { complain } from './complaints.ts';
 import { BlockTorrentContract, type TransactionsOf } from './contract.ts';
@@ -83,6 +84,24 @@ export class AuditsContract
     const input = parseArgument(argument, ARGUMENTS['ledger/audits:Complain']);
     const { mspId } = await requireMember(ctx);
     const faultId = await complain(ctx, input, mspId);
+    emitEvent(ctx, 'consortium-changed', { what: 'fault' });
+    return { faultId };
+  }
+
+  /**
+   * A challenger proves that an owner answered wrong, or admitted a loss. Where the answer is wrong,
+   * manifest and chunk are in the transient map; neither is written.
+   * Who: an agent of the member that had asked. When: once an answer.
+   * Effects: a fault `challenge-failed` of the answerer, with answer and receipt as evidence.
+   * Event: `consortium-changed` fault.
+   * Errors: BAD_ARGUMENT, TOO_LARGE, NOT_FOUNDED, NOT_ALLOWED, NOT_FOUND, ALREADY_EXISTS,
+   * WRONG_RECEIPT, BAD_DIGEST (another manifest or chunk), NO_FAULT (it is right), and the
+   * protocol's codes for answers and receipts (BAD_SIGNATURE and the like).
+   */
+  async ReportChallenge(ctx: Context, argument: string): Promise<{ faultId: string }> {
+    const input = parseArgument(argument, ARGUMENTS['ledger/audits:ReportChallenge']);
+    const { mspId } = await requireMember(ctx);
+    const faultId = await reportChallenge(ctx, input, mspId);
     emitEvent(ctx, 'consortium-changed', { what: 'fault' });
     return { faultId };
   }

@@ -33,6 +33,7 @@ import { peersOfAll } from './key-policies.ts';
 import { Refusal } from './refusal.ts';
 import { getJson, putJson } from './state.ts';
 import { KEYS_KEY } from './state-keys.ts';
+import { transient } from './transient.ts';
 
 /** A dealing as it is stored: with who deposited it. */
 interface StoredDealing {
@@ -173,17 +174,4 @@ async function putShard(
 async function putOwned(ctx: Context, key: string, value: unknown): Promise<void> {
   await putJson(ctx, key, value);
   await ctx.stub.setStateValidationParameter(key, peersOfAll([ctx.clientIdentity.getMSPID()]));
-}
-
-/** A field of the transient map, by length; errors never show what is in it. */
-function transient(ctx: Context, name: string, bytesMin: number, bytesMax: number): Uint8Array {
-  const value = ctx.stub.getTransient().get(name);
-  if (value === undefined || value.length < bytesMin || value.length > bytesMax) {
-    const found = value === undefined ? 'nothing' : `${value.length} bytes`;
-    throw new Refusal(
-      'BAD_ARGUMENT',
-      `transient.${name}: expected ${bytesMin}..${bytesMax} bytes, got ${found}`,
-    );
-  }
-  return Uint8Array.from(value);
 }

@@ -56,6 +56,8 @@ export const KEY = {
     `replacement/${fileId}/${by}/${newestFirst(timeMs)}/${txId}`,
 
   confirmation: (fileId: Hex, holder: MspId) => `confirmation/${fileId}/${holder}`,
+  challengeFault: (fileId: Hex, answerer: MspId, answerHash: Hex) =>
+    `challenge-fault/${fileId}/${answerer}/${answerHash}`,
   complaint: (fileId: Hex, holder: MspId) => `complaint/${fileId}/${holder}`,
   request: (requestId: string) => `request/${requestId}`,
   requestTimes: 'request-time',

@@ -24,6 +24,7 @@ const TRANSACTIONS = [
   'ledger/audits:GetRequest',
   'ledger/audits:ListRequests',
   'ledger/audits:Release',
+  'ledger/audits:ReportChallenge',
   'ledger/audits:Request',
   'ledger/audits:Vote',
   'ledger/consortium:Enact',
@@ -364,7 +365,7 @@ describe('contract consortium', () => {
     const evidence = Buffer.from('a receipt and a challenge').toString('base64');
     const report = (given: string) =>
       fabric.submit(agentOf(2), 'ledger/consortium:ReportFault', {
-        ...{ kind: 'challenge-failed', mspId: orgName(3), fileId: '11'.repeat(32), detail: '' },
+        ...{ kind: 'bad-chunk', mspId: orgName(3), fileId: '11'.repeat(32), detail: '' },
         evidence: given,
       });
     const tooMuch = Buffer.alloc(LIMITS.evidenceBytesMax + 1).toString('base64');

@@ -10,6 +10,7 @@ import { dealShards, rebuildIdentity, verifyShard } from '@blocktorrent/protocol
 import type { Dealing, Policy, ProposalAction } from '@blocktorrent/protocol/ledger-api.ts';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { LedgerEvent } from '../../agent/src/ledger/ledger.ts';
+import { ANSWERER, challengedFile } from '../support/challenges.ts';
 import {
   AUDITOR,
   agentOf,
@@ -184,9 +185,9 @@ export function describeLedger(name: string, start: StartNetwork): void {
 
     it('lists faults, those of an audit and those reported with evidence', async () => {
       const { fileId } = fileOf(0).record;
-      const evidence = toBase64(utf8('a challenge and no answer'));
+      const evidence = toBase64(utf8('a chunk and its receipt'));
       await ledger.submit(agentOf(2), 'ledger/consortium:ReportFault', {
-        ...{ kind: 'challenge-failed', mspId: orgName(4), fileId, detail: 'two', evidence },
+        ...{ kind: 'bad-chunk', mspId: orgName(4), fileId, detail: 'two', evidence },
       });
       const [newest, oldest] = await ledger.evaluate(AUDITOR, 'ledger/consortium:ListFaults', {
         mspId: orgName(4),
@@ -220,6 +221,38 @@ export function describeLedger(name: string, start: StartNetwork): void {
       const argument = request.result;
       const found = await ledger.evaluate(AUDITOR, 'ledger/audits:GetRequest', argument);
       expect([found?.state, found?.inspection]).toEqual(['open', result.inspectionId]);
+    });
+
+    it('takes a wrong answer to a challenge as a fault, by chunk and manifest that no block has', async () => {
+      const file = await challengedFile(house);
+      await expect(file.report(file.answered())).rejects.toMatchObject({
+        ...{ code: 'rejected', message: expect.stringMatching(/^NO_FAULT: /) },
+      });
+      await file.report(file.answered({ hash: house.random.bytes(32) }));
+      await file.report(file.answered({ hash: new Uint8Array() }));
+      const faults = await ledger.evaluate(AUDITOR, 'ledger/consortium:ListFaults', {
+        mspId: ANSWERER,
+      });
+      expect(faults.map(({ kind }) => kind)).toEqual(['challenge-failed', 'challenge-failed']);
+    });
+
+    it('keeps the history of a peer’s keys, and revokes one that was replaced', async () => {
+      const keys = [1, 2].map(() => toHex(house.random.bytes(32)));
+      const [before = '', after = ''] = keys;
+      const entry = { name: 'spare', roles: ['ingest' as const], dhtAddress: '' };
+      for (const overlayKey of keys) {
+        await ledger.submit(agentOf(4), 'ledger/consortium:RegisterPeer', { ...entry, overlayKey });
+      }
+      const revoke = (overlayKey: string) =>
+        ledger.submit(agentOf(4), 'ledger/consortium:RevokeKey', { peer: 'spare', overlayKey });
+      await revoke(before);
+      await expect(revoke(after)).rejects.toMatchObject({
+        message: expect.stringMatching(/^NOT_ALLOWED: .* register another/),
+      });
+      const { peers } = await ledger.evaluate(AUDITOR, 'ledger/consortium:GetConsortium', {});
+      const found = peers.find(({ name: peer }) => peer === 'spare')?.keys ?? [];
+      expect(found.map(({ overlayKey }) => overlayKey)).toEqual(keys);
+      expect(found.map(({ revokedAtMs }) => revokedAtMs !== null)).toEqual([true, false]);
     });
 
     it('keeps anchors, which only grow', async () => {

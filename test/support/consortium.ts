@@ -175,8 +175,12 @@ export class ConsortiumOn<F extends TrialLedger> {
   }
 
   /** A file of `source` with all its receipts and its key deposited, next in its chain. */
-  async file(source = orgName(1), chunkCount = 5, gateway = 'gateway-1'): Promise<TrialFile> {
-    const fileId = toHex(this.random.bytes(32));
+  async file(
+    source = orgName(1),
+    chunkCount = 5,
+    gateway = 'gateway-1',
+    fileId = toHex(this.random.bytes(32)),
+  ): Promise<TrialFile> {
     const { epochs } = await this.fabric.evaluate(
       agentOf(1),
       'ledger/consortium:GetConsortium',
