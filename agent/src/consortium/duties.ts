@@ -88,8 +88,8 @@ export class Duties {
     const good: Hex[] = [];
     for (const fileId of list.due('confirm')) {
       if (signal.aborted || good.length === LIMITS.filesPerConfirmMax) break;
-      const record = await ledger.evaluate('ledger/records:GetRecord', { fileId });
-      if (record === null || record.void !== null || record.confirmedBy.includes(mspId)) {
+      const record = await this.#record(fileId);
+      if (record.void !== null || record.confirmedBy.includes(mspId)) {
         list.done('confirm', fileId);
         continue;
       }
@@ -112,7 +112,8 @@ export class Duties {
     // First: an event that comes while we look makes the request due again.
     list.rest('request', requestId);
     const request = await ledger.evaluate('ledger/audits:GetRequest', { requestId });
-    const alive = request !== null && (request.state === 'open' || request.state === 'approved');
+    if (request === null) throw behind(`request ${requestId}`);
+    const alive = request.state === 'open' || request.state === 'approved';
     if (!alive || request.expiresAtMs <= nowMs()) return list.done('request', requestId);
     if (request.state === 'approved') {
       const released = request.releases.some((release) => release.mspId === mspId);
@@ -161,16 +162,26 @@ export class Duties {
 
   async #records(request: AuditRequest): Promise<FileRecord[]> {
     const records: FileRecord[] = [];
-    for (const fileId of request.fileIds) {
-      const record = await this.#options.ledger.evaluate('ledger/records:GetRecord', { fileId });
-      if (record !== null) records.push(record);
-    }
+    for (const fileId of request.fileIds) records.push(await this.#record(fileId));
     return records;
   }
 
-  /** Our checked shard of a file, or null while no good one has reached our collection. */
+  /** The record that an event told of. @throws Error at a peer that has not got so far yet */
+  async #record(fileId: Hex): Promise<FileRecord> {
+    const record = await this.#options.ledger.evaluate('ledger/records:GetRecord', { fileId });
+    if (record === null) throw behind(`the record of file ${fileId}`);
+    return record;
+  }
+
+  /**
+   * Our checked shard of a file, or null while no good one has reached our collection.
+   * @throws Error where it once was there: our peer is behind
+   */
   async #shardOf(record: FileRecord): Promise<Uint8Array | null> {
     const shard = await this.#storedShard(record);
+    if (shard === null && record.confirmedBy.includes(this.#options.mspId)) {
+      throw behind(`our shard of file ${record.fileId}`);
+    }
     return shard !== null && (await this.#isGood(record, shard)) ? shard : null;
   }
 
@@ -201,4 +212,9 @@ export class Duties {
     list.done('confirm', fileId);
     return false;
   }
+}
+
+/** The ledger has it, the peer that we asked does not yet: a peer that was down catches up. */
+function behind(what: string): Error {
+  return new Error(`${what} is not known to the peer that was asked; it may be catching up`);
 }

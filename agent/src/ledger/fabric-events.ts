@@ -12,11 +12,24 @@ import type { EventsOptions, LedgerEvent } from './ledger.ts';
 const RECONNECT_MS = 100;
 const RECONNECT_MS_MAX = 5_000;
 
-/** Opens a stream of raw events after a checkpoint, at one peer after another; null = none is up. */
+/** One stream of raw events. */
+export interface RawEvents {
+  readonly stream: CloseableAsyncIterable<ChaincodeEvent>;
+  /** After so long the stream is given up for one at a better peer; null: this one is best. */
+  readonly leaveAfterMs: number | null;
+  /** The stream is over. */
+  readonly onEnd: () => void;
+}
+
+/**
+ * Opens a stream of raw events after a checkpoint at the best peer that is up, or null. `failed`:
+ * how many streams in a row broke before they gave anything.
+ */
 export type OpenEvents = (
   checkpoint: CheckpointFile,
   startBlock: bigint | undefined,
-) => Promise<CloseableAsyncIterable<ChaincodeEvent> | null>;
+  failed: number,
+) => Promise<RawEvents | null>;
 
 /** Where an event that cannot be read is reported. */
 export interface EventLog {
@@ -53,23 +66,18 @@ export async function* followEvents(
   const checkpoint = await CheckpointFile.open(checkpointFile ?? null);
   const startBlock = fromStart === true ? 0n : undefined;
   let pauseMs = RECONNECT_MS;
+  let failed = 0;
   while (!signal.aborted) {
-    let stream: CloseableAsyncIterable<ChaincodeEvent> | null = null;
-    const close = () => stream?.close();
-    signal.addEventListener('abort', close);
-    try {
-      stream = await open(checkpoint, startBlock);
-      for await (const raw of untilBroken(stream, signal, log)) {
-        pauseMs = RECONNECT_MS;
-        const event = decode(raw, log);
-        if (event !== null) {
-          yield event;
-        }
-        await checkpoint.advance(raw.blockNumber, raw.transactionId);
+    const raws = await open(checkpoint, startBlock, failed);
+    failed += 1;
+    for await (const raw of untilBroken(raws, signal, log)) {
+      pauseMs = RECONNECT_MS;
+      failed = 0;
+      const event = decode(raw, log);
+      if (event !== null) {
+        yield event;
       }
-    } finally {
-      signal.removeEventListener('abort', close);
-      stream?.close();
+      await checkpoint.advance(raw.blockNumber, raw.transactionId);
     }
     await pauseUnless(signal, pauseMs);
     pauseMs = Math.min(pauseMs * 2, RECONNECT_MS_MAX);
@@ -78,28 +86,39 @@ export async function* followEvents(
 
 /** The stream's events; its end, whatever the reason, ends the iteration. */
 async function* untilBroken(
-  stream: AsyncIterable<ChaincodeEvent> | null,
+  raws: RawEvents | null,
   signal: AbortSignal,
   log: EventLog,
 ): AsyncGenerator<ChaincodeEvent> {
-  if (stream === null) {
+  if (raws === null) {
     return;
   }
-  const iterator = stream[Symbol.asyncIterator]();
-  while (!signal.aborted) {
-    let next: IteratorResult<ChaincodeEvent>;
-    try {
-      next = await iterator.next();
-    } catch (error) {
-      if (!signal.aborted) {
-        log.warn('event stream broke, reconnecting', { reason: String(error) });
+  const { stream, leaveAfterMs, onEnd } = raws;
+  let leaving = false;
+  const close = () => {
+    leaving = true;
+    stream.close();
+  };
+  const timer = leaveAfterMs === null ? undefined : setTimeout(close, leaveAfterMs);
+  signal.addEventListener('abort', close);
+  try {
+    const iterator = stream[Symbol.asyncIterator]();
+    while (!signal.aborted) {
+      const next = await iterator.next();
+      if (next.done === true) {
+        return;
       }
-      return;
+      yield next.value;
     }
-    if (next.done === true) {
-      return;
+  } catch (error) {
+    if (!leaving) {
+      log.warn('event stream broke, reconnecting', { reason: String(error) });
     }
-    yield next.value;
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', close);
+    stream.close();
+    onEnd();
   }
 }
 

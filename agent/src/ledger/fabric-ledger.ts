@@ -37,6 +37,8 @@ import {
 
 /** Pause before the commit status is asked for again. */
 const STATUS_PAUSE_MS = 200;
+/** Events come from another peer than the first for so long before the first is tried again. */
+const HOME_AFTER_MS = 30_000;
 const NO_LOG: EventLog = { warn: () => undefined };
 
 /** Where a transaction lives. */
@@ -59,6 +61,8 @@ export class FabricLedger implements Ledger {
   readonly #connections: readonly FabricConnection[];
   readonly #log: EventLog;
   readonly #closing = new AbortController();
+  /** Where events come from now. What they tell of can be read there; another peer may be behind. */
+  #following: FabricConnection | null = null;
 
   constructor(config: FabricLedgerConfig, log: EventLog = NO_LOG) {
     const own = config.peers.filter((peer) => peer.mspId === config.mspId);
@@ -115,19 +119,24 @@ export class FabricLedger implements Ledger {
     const chaincode = deployedName(this.#config, CHAINCODE.ledger);
     const { connectMs } = this.#timeouts;
     const connections = this.#connections;
-    let turn = 0;
     yield* followEvents(
-      async (checkpoint, startBlock) => {
-        // Each new stream begins with the next peer: the last one has just failed or gone.
-        const order = connections.map((_, i) => connections[(turn + i) % connections.length]);
-        turn += 1;
+      async (checkpoint, startBlock, failed) => {
+        // Our own peer first; the next one after each stream that broke before it gave anything.
+        const order = connections.map((_, i) => connections[(failed + i) % connections.length]);
         for (const connection of order) {
           const gateway = await connection?.gateway(connectMs, true).catch(() => null);
-          if (gateway != null) {
-            const start = startBlock === undefined ? {} : { startBlock };
-            const network = gateway.getNetwork(channel);
-            return await network.getChaincodeEvents(chaincode, { checkpoint, ...start });
-          }
+          if (connection === undefined || gateway == null) continue;
+          const start = startBlock === undefined ? {} : { startBlock };
+          const network = gateway.getNetwork(channel);
+          const stream = await network.getChaincodeEvents(chaincode, { checkpoint, ...start });
+          this.#following = connection;
+          return {
+            stream,
+            leaveAfterMs: connection === connections[0] ? null : HOME_AFTER_MS,
+            onEnd: () => {
+              this.#following = null;
+            },
+          };
         }
         return null;
       },
@@ -213,7 +222,7 @@ export class FabricLedger implements Ledger {
     txId: string | null,
     run: (gateway: Gateway) => Promise<R>,
   ): Promise<R> {
-    const usable = this.#connections.filter(
+    const usable = this.#inOrder(step).filter(
       ({ peer }) => !target.ownOnly || peer.mspId === this.mspId,
     );
     const mayRunTwice = !(target.ownOnly && step === 'endorse');
@@ -236,6 +245,15 @@ export class FabricLedger implements Ledger {
       const none = new LedgerError('unavailable', `no peer of ${this.mspId} is configured`);
       throw unanswered(step, cause ?? none, txId);
     }
+  }
+
+  /** Our own peers first; for reading, the one whose events we follow before all others. */
+  #inOrder(step: Step): readonly FabricConnection[] {
+    const following = this.#following;
+    if (step !== 'evaluate' || following === null) {
+      return this.#connections;
+    }
+    return [following, ...this.#connections.filter((each) => each !== following)];
   }
 
   #target(name: TransactionName): Target {
