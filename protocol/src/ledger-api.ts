@@ -55,12 +55,12 @@ export interface Dealing {
   readonly recipient: string;
   /**
    * Id of the deposit: the transaction's, or `depositIdOf` for one of `DepositMany`. Shard `i`
-   * (from 1) is at `shardName(depositTx, i)`.
+   * (from 1) is at `shardName(depositTx, i)`, one of many in its holder's `bundleName(txId)`.
    */
   readonly depositTx: string;
   /** Holder of shard i + 1. */
   readonly holders: readonly MspId[];
-  /** SHA-256 of shard i + 1 as stored (equals Fabric's private data hash). */
+  /** SHA-256 of shard i + 1; of a shard that stands alone Fabric's private data hash equals it. */
   readonly shardHashes: readonly Hex[];
   /** RFC 6962-style Merkle root over the shards' hashes. */
   readonly merkleRoot: Hex;
@@ -359,6 +359,7 @@ export interface Transactions {
   'keys/keys:Reissue': [ReissueInput, ShardRef];
   'keys/keys:GetDealing': [{ depositTx: string }, Dealing | null];
   'keys/keys:GetShard': [ShardRef, { shard: Base64 } | null];
+  'keys/keys:GetShards': [{ shards: readonly ShardRef[] }, readonly (Base64 | null)[]];
 }
 export type TransactionName = keyof Transactions;
 export type Argument<T extends TransactionName> = Transactions[T][0];
@@ -406,6 +407,11 @@ export function shardCollection(mspId: MspId): string {
 /** Key of a shard inside its holder's collection; unguessable before the deposit is ordered. */
 export function shardName(txId: string, index: number): string {
   return `shard/${txId}/${index}`;
+}
+
+/** Key of all shards that a holder gets by one `DepositMany`; as unguessable as `shardName`. */
+export function bundleName(txId: string): string {
+  return `shards/${txId}`;
 }
 
 /** Certificate attribute that says what an identity may do: `agent`, `auditor` or `admin`. */

@@ -27,6 +27,8 @@ export interface Shard {
 
 /** Longest encoding of a shard, in bytes. */
 export const SHARD_BYTES_MAX = 1024;
+/** Longest encoding of a bundle, in bytes: every shard with the head of its byte string. */
+export const BUNDLE_BYTES_MAX = 16 + LIMITS.shardsPerDepositMax * (SHARD_BYTES_MAX + 3);
 
 const KEYS = ['version', 'scheme', 'fileId', 'index', 'k', 'n', 'share'] as const;
 const SCHEMES: readonly KeyScheme[] = ['feldman-25519', 'shamir-gf256'];
@@ -58,4 +60,28 @@ export function decodeShard(bytes: Uint8Array): Shard {
     n,
     share: fields.bytes('share', KEY_SCHEMES[scheme].shareBytes),
   };
+}
+
+/** What a holder stores of one `DepositMany`: a canonical CBOR list of its encoded shards. */
+export function encodeBundle(shards: readonly Uint8Array[]): Uint8Array {
+  return encodeCanonical([...shards]);
+}
+
+/**
+ * The encoded shards in a bundle, each still to be checked by itself. Throws ProtocolError
+ * `malformed`, `too-large`, `not-canonical`.
+ */
+export function decodeBundle(bytes: Uint8Array): Uint8Array[] {
+  if (bytes.length > BUNDLE_BYTES_MAX) {
+    throw new ProtocolError(
+      'too-large',
+      `bundle: expected at most ${BUNDLE_BYTES_MAX} bytes, got ${bytes.length}`,
+    );
+  }
+  const shards = decodeCanonical(bytes);
+  if (!Array.isArray(shards)) throw new ProtocolError('malformed', 'bundle: expected a list');
+  return shards.map((shard: unknown) => {
+    if (shard instanceof Uint8Array) return shard;
+    throw new ProtocolError('malformed', 'bundle: expected byte strings');
+  });
 }
