@@ -19,6 +19,7 @@ import type {
   Quota,
   RecordInput,
   RevokeKeyInput,
+  ShardRef,
   SignedReceipt,
   TransactionName,
 } from '@blocktorrent/protocol/ledger-api.ts';
@@ -187,6 +188,11 @@ const deposits: is.Check<DepositInput[]> = (value, path) => {
   return checked;
 };
 
+const shardRef = is.object<ShardRef>({
+  depositTx: digest,
+  index: is.integer(1, LIMITS.shardsMax),
+});
+
 const dhtAddress: is.Check<string> = (value, path) => {
   const address = is.text(0, 300)(value, path);
   const port = Number(address.slice(address.lastIndexOf(':') + 1));
@@ -352,8 +358,8 @@ export const ARGUMENTS: { readonly [N in TransactionName]: is.Check<Argument<N>>
     holder: is.mspId,
   }),
   'keys/keys:GetDealing': is.object<{ depositTx: string }>({ depositTx: digest }),
-  'keys/keys:GetShard': is.object<Argument<'keys/keys:GetShard'>>({
-    depositTx: digest,
-    index: is.integer(1, LIMITS.shardsMax),
+  'keys/keys:GetShard': shardRef,
+  'keys/keys:GetShards': is.object<Argument<'keys/keys:GetShards'>>({
+    shards: is.list(shardRef, 1, LIMITS.shardsPerDepositMax),
   }),
 };

@@ -7,6 +7,7 @@
  * that is submitted answers with a secret; `GetShard` does, and is only ever to be evaluated.
  */
 import { createHash } from 'node:crypto';
+import { toBase64 } from '@blocktorrent/protocol/bytes.ts';
 import {
   type DealInput,
   dealShards,
@@ -16,6 +17,7 @@ import {
 } from '@blocktorrent/protocol/dealing.ts';
 import {
   type Base64,
+  bundleName,
   type Dealing,
   type MspId,
   type ShardRef,
@@ -23,7 +25,7 @@ import {
   shardName,
   TRANSIENT,
 } from '@blocktorrent/protocol/ledger-api.ts';
-import { SHARD_BYTES_MAX } from '@blocktorrent/protocol/shard.ts';
+import { decodeBundle, encodeBundle, SHARD_BYTES_MAX } from '@blocktorrent/protocol/shard.ts';
 import type { Context } from 'fabric-contract-api';
 import { ARGUMENTS } from './arguments.ts';
 import { requireRole } from './caller.ts';
@@ -35,10 +37,15 @@ import { getJson, putJson } from './state.ts';
 import { KEYS_KEY } from './state-keys.ts';
 import { transient } from './transient.ts';
 
+/** A dealing and its shards, in the holders' order. */
+type Dealt = ReturnType<typeof dealShards>;
+
 /** A dealing as it is stored: with who deposited it. */
 interface StoredDealing {
   readonly depositor: MspId;
   readonly dealing: Dealing;
+  /** Transaction whose bundles hold the shards; absent where each stands under its own name. */
+  readonly bundle?: string;
 }
 
 export class KeysContract extends BlockTorrentContract implements TransactionsOf<'keys/keys'> {
@@ -72,13 +79,18 @@ export class KeysContract extends BlockTorrentContract implements TransactionsOf
     const bytes = deposits.length * IDENTITY_BYTES;
     const identities = transient(ctx, TRANSIENT.identity, bytes, bytes);
     const entropy = transient(ctx, TRANSIENT.entropy, ENTROPY_BYTES, ENTROPY_BYTES);
-    const dealings: Dealing[] = [];
-    for (const [i, input] of deposits.entries()) {
-      const identity = identities.subarray(i * IDENTITY_BYTES, (i + 1) * IDENTITY_BYTES);
-      const txId = depositIdOf(ctx.stub.getTxID(), input.fileId);
-      dealings.push(await putDeal(ctx, depositor, { identity, entropy, txId, input }));
-    }
-    return dealings;
+    const txId = ctx.stub.getTxID();
+    const deals = deposits.map((input, i) =>
+      dealShards({
+        identity: identities.subarray(i * IDENTITY_BYTES, (i + 1) * IDENTITY_BYTES),
+        entropy,
+        txId: depositIdOf(txId, input.fileId),
+        input,
+      }),
+    );
+    await putBundles(ctx, txId, deals);
+    for (const { dealing } of deals) await putDealing(ctx, { depositor, dealing, bundle: txId });
+    return deals.map(({ dealing }) => dealing);
   }
 
   /** Stores a deposited shard again, the same bytes under a new name; by its depositor. */
@@ -99,7 +111,7 @@ export class KeysContract extends BlockTorrentContract implements TransactionsOf
       throw new Refusal('NOT_HOLDER', `shard ${index} of ${depositTx} is not for ${holder}`);
     }
     const shard = transient(ctx, TRANSIENT.shards, 1, SHARD_BYTES_MAX);
-    const hash = createHash('sha256').update(shard).digest('hex');
+    const hash = sha256Hex(shard);
     const pinned = dealing.shardHashes[index - 1];
     if (hash !== pinned) {
       throw new Refusal('BAD_DIGEST', `shard ${index}: expected SHA-256 ${pinned}, got ${hash}`);
@@ -122,43 +134,110 @@ export class KeysContract extends BlockTorrentContract implements TransactionsOf
    * this, never submit it: a submitted transaction's response is in the block.
    */
   async GetShard(ctx: Context, argument: string): Promise<{ shard: Base64 } | null> {
-    const { depositTx, index } = parseArgument(argument, ARGUMENTS['keys/keys:GetShard']);
-    const collection = shardCollection(requireRole(ctx, 'agent'));
-    const shard = await readPrivate(ctx, collection, shardName(depositTx, index));
-    if (shard !== null) return { shard };
-    const again = await getJson<{ depositTx: string }>(ctx, KEYS_KEY.reissue(depositTx, index));
-    if (again === null) return null;
-    const reissued = await readPrivate(ctx, collection, shardName(again.depositTx, index));
-    return reissued === null ? null : { shard: reissued };
+    const ref = parseArgument(argument, ARGUMENTS['keys/keys:GetShard']);
+    const shard = await new ShardReader(ctx, requireRole(ctx, 'agent')).shard(ref);
+    return shard === null ? null : { shard: toBase64(shard) };
+  }
+
+  /**
+   * `GetShard` for many, in order. What one `DepositMany` brought is read once.
+   * Evaluate this, never submit it.
+   */
+  async GetShards(ctx: Context, argument: string): Promise<(Base64 | null)[]> {
+    const { shards } = parseArgument(argument, ARGUMENTS['keys/keys:GetShards']);
+    const reader = new ShardReader(ctx, requireRole(ctx, 'agent'));
+    const found: (Base64 | null)[] = [];
+    for (const ref of shards) {
+      const shard = await reader.shard(ref);
+      found.push(shard === null ? null : toBase64(shard));
+    }
+    return found;
+  }
+}
+
+/** Finds shards of one organisation; reads each of its bundles once. */
+class ShardReader {
+  readonly #ctx: Context;
+  readonly #collection: string;
+  readonly #bundles = new Map<string, ReadonlyMap<string, Uint8Array>>();
+
+  constructor(ctx: Context, mspId: MspId) {
+    this.#ctx = ctx;
+    this.#collection = shardCollection(mspId);
+  }
+
+  /** As stored or as last re-issued; null where it is not there. */
+  async shard({ depositTx, index }: ShardRef): Promise<Uint8Array | null> {
+    const alone = await this.#private(shardName(depositTx, index));
+    if (alone !== null) return alone;
+    const stored = await getJson<StoredDealing>(this.#ctx, KEYS_KEY.dealing(depositTx));
+    const pinned = stored?.dealing.shardHashes[index - 1];
+    if (stored?.bundle !== undefined && pinned !== undefined) {
+      const bundled = (await this.#bundle(stored.bundle)).get(pinned);
+      if (bundled !== undefined) return bundled;
+    }
+    const again = await getJson<ShardRef>(this.#ctx, KEYS_KEY.reissue(depositTx, index));
+    return again === null ? null : await this.#private(shardName(again.depositTx, index));
+  }
+
+  /** Shards of a bundle by their SHA-256; none where it is not there. */
+  async #bundle(txId: string): Promise<ReadonlyMap<string, Uint8Array>> {
+    const known = this.#bundles.get(txId);
+    if (known !== undefined) return known;
+    const bytes = await this.#private(bundleName(txId));
+    const shards = bytes === null ? [] : decodeBundle(bytes);
+    const byHash = new Map(shards.map((shard) => [sha256Hex(shard), shard]));
+    this.#bundles.set(txId, byHash);
+    return byHash;
+  }
+
+  /** A private value; null where there is none, or where it never reached this peer. */
+  async #private(name: string): Promise<Uint8Array | null> {
+    try {
+      const value = await this.#ctx.stub.getPrivateData(this.#collection, name);
+      return value.length === 0 ? null : value;
+    } catch (error) {
+      if (error instanceof Error && error.message.includes(NEVER_ARRIVED)) return null;
+      throw error;
+    }
   }
 }
 
 /** Fabric's words for private data that is on the ledger by its hash but never reached this peer. */
 const NEVER_ARRIVED = 'private data matching public hash version is not available';
 
-/** A private value as base64; null where there is none, or where it never reached this peer. */
-async function readPrivate(ctx: Context, collection: string, name: string): Promise<Base64 | null> {
-  try {
-    const value = await ctx.stub.getPrivateData(collection, name);
-    return value.length === 0 ? null : Buffer.from(value).toString('base64');
-  } catch (error) {
-    if (error instanceof Error && error.message.includes(NEVER_ARRIVED)) return null;
-    throw error;
-  }
-}
-
-/** Deals, hands out the shards, and keeps the dealing under its deposit's id. */
+/** Hands out the shards, one by one, and keeps the dealing under its deposit's id. */
 async function putDeal(ctx: Context, depositor: MspId, deal: DealInput): Promise<Dealing> {
   const { dealing, shards } = dealShards(deal);
   const { depositTx, holders } = dealing;
   for (const [i, shard] of shards.entries()) {
     await putShard(ctx, holders[i] ?? '', shardName(depositTx, i + 1), shard);
   }
-  await putOwned(ctx, KEYS_KEY.dealing(depositTx), { depositor, dealing } satisfies StoredDealing);
+  await putDealing(ctx, { depositor, dealing });
   return dealing;
 }
 
-/** Stores a shard where only its holder reads it and only the holder's peers may change it. */
+/** Hands out the shards of many dealings: one private value for each holder, however many. */
+async function putBundles(ctx: Context, txId: string, deals: readonly Dealt[]): Promise<void> {
+  const bundles = new Map<MspId, Uint8Array[]>();
+  for (const { dealing, shards } of deals) {
+    for (const [i, shard] of shards.entries()) {
+      const holder = dealing.holders[i] ?? '';
+      const bundle = bundles.get(holder) ?? [];
+      bundle.push(shard);
+      bundles.set(holder, bundle);
+    }
+  }
+  for (const [holder, shards] of bundles) {
+    await putShard(ctx, holder, bundleName(txId), encodeBundle(shards));
+  }
+}
+
+async function putDealing(ctx: Context, stored: StoredDealing): Promise<void> {
+  await putOwned(ctx, KEYS_KEY.dealing(stored.dealing.depositTx), stored);
+}
+
+/** Stores shards where only their holder reads them and only its peers may change them. */
 async function putShard(
   ctx: Context,
   holder: MspId,
@@ -174,4 +253,8 @@ async function putShard(
 async function putOwned(ctx: Context, key: string, value: unknown): Promise<void> {
   await putJson(ctx, key, value);
   await ctx.stub.setStateValidationParameter(key, peersOfAll([ctx.clientIdentity.getMSPID()]));
+}
+
+function sha256Hex(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
 }

@@ -15,6 +15,7 @@ const TRANSACTIONS = [
   'keys/keys:DepositMany',
   'keys/keys:GetDealing',
   'keys/keys:GetShard',
+  'keys/keys:GetShards',
   'keys/keys:Reissue',
   'ledger/audits:Close',
   'ledger/audits:Complain',

@@ -9,9 +9,9 @@ import {
   verifyShard,
 } from '@blocktorrent/protocol/dealing.ts';
 import {
+  bundleName,
   type DepositInput,
   shardCollection,
-  shardName,
 } from '@blocktorrent/protocol/ledger-api.ts';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import shim from 'fabric-shim';
@@ -61,7 +61,8 @@ describe('a deposit of many keys', () => {
     expect(dealings.map((one) => one.depositTx)).toEqual(
       deposits.map(({ fileId }) => depositIdOf(txId, fileId)),
     );
-    expect(simulation.writes.size).toBe(4 * (3 + 1));
+    // A dealing for each, and one private value for each of the five holders.
+    expect(simulation.writes.size).toBe(4 + 5);
     for (const [i, dealing] of dealings.entries()) {
       verifyDealing(dealing);
       const { depositTx } = dealing;
@@ -76,7 +77,7 @@ describe('a deposit of many keys', () => {
         const agent = { mspId: holder, role: 'agent' };
         const found = await fabric.evaluate(agent, 'keys/keys:GetShard', get);
         shards.push(verifyShard(fromBase64(found?.shard ?? ''), j + 1, dealing));
-        const policy = fabric.policy(`${shardCollection(holder)}:${shardName(depositTx, j + 1)}`);
+        const policy = fabric.policy(`${shardCollection(holder)}:${bundleName(txId)}`);
         const parsed = new shim.KeyEndorsementPolicy(policy ?? new Uint8Array());
         expect(parsed.listOrgs()).toEqual([holder]);
       }
@@ -88,11 +89,14 @@ describe('a deposit of many keys', () => {
 
   it('can be dealt again one by one', async () => {
     const { fabric, identities, entropy, deposits, submit } = trial(3);
-    const { result } = await submit();
+    const { result, txId } = await submit();
     const dealing = at(result, 1);
     const { depositTx, fileId } = dealing;
     const holder = at(dealing.holders, 2);
-    fabric.losePrivate(shardCollection(holder), shardName(depositTx, 3));
+    fabric.losePrivate(shardCollection(holder), bundleName(txId));
+    const lost = { depositTx, index: 3 };
+    const caller = { mspId: holder, role: 'agent' };
+    expect(await fabric.evaluate(caller, 'keys/keys:GetShard', lost)).toBeNull();
     const again = dealShards({
       ...{ identity: at(identities, 1), entropy, txId: depositTx, input: at(deposits, 1) },
     });
@@ -104,6 +108,30 @@ describe('a deposit of many keys', () => {
       index: 3,
     });
     verifyShard(fromBase64(found?.shard ?? ''), 3, dealing);
+  });
+
+  it('is read by a holder at once, and by nobody else', async () => {
+    const { fabric, submit } = trial(3);
+    const { result, txId } = await submit();
+    const holder = at(at(result, 0).holders, 0);
+    const refs = result.flatMap(({ depositTx, holders }) => {
+      const index = holders.indexOf(holder) + 1;
+      return index === 0 ? [] : [{ depositTx, index }];
+    });
+    const unknown = { depositTx: txId, index: 1 };
+    const shards = [...refs, unknown];
+    const caller = { mspId: holder, role: 'agent' };
+    const found = await fabric.evaluate(caller, 'keys/keys:GetShards', { shards });
+    expect(found.at(-1)).toBeNull();
+    for (const [i, { depositTx, index }] of refs.entries()) {
+      const dealing = result.find((one) => one.depositTx === depositTx);
+      if (dealing === undefined) throw new Error(`no dealing ${depositTx}`);
+      verifyShard(fromBase64(found[i] ?? ''), index, dealing);
+    }
+    const stranger = await fabric.evaluate(agentOf(1), 'keys/keys:GetShards', { shards });
+    expect(stranger).toEqual(shards.map(() => null));
+    const auditor = fabric.evaluate(AUDITOR, 'keys/keys:GetShards', { shards });
+    await expect(auditor).rejects.toThrow(/^NOT_ALLOWED: /);
   });
 
   it('takes 300 shards, and not one more', async () => {
