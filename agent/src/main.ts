@@ -28,6 +28,7 @@ import { type Gateway, makeGateway } from './gateway.ts';
 import type { House } from './house.ts';
 import { countFile, countStore, gaugeHouse, measuredLedger } from './measure.ts';
 import { pipeline } from './pipeline.ts';
+import { DepositGroup } from './record/deposit-group.ts';
 import { appendLate } from './record/settle.ts';
 import { keepRegistered, type RegistrationOptions } from './registration.ts';
 import { systemClock } from './runtime/clock.ts';
@@ -346,6 +347,7 @@ function makeHouse({ net, ...parts }: Parts): House {
     lateReceipt: (id, receipt) => keepLate(parts, id, receipt),
     record: {
       ledger,
+      deposits: new DepositGroup(ledger, systemRandom),
       queue,
       source,
       gateway: config.name,

@@ -28,8 +28,8 @@ import type { FilePatch, QueuedFile } from './runtime/file-queue.ts';
 import { GiveUp, type StageStep } from './runtime/stage-runner.ts';
 import { sealFile } from './seal/seal.ts';
 
-/** Deposits under way at once. */
-const DEPOSITS_AT_ONCE = 4;
+/** Deposits under way at once: those that wait together share a transaction. */
+const DEPOSITS_AT_ONCE = 100;
 /** Files recorded by one transaction at most. */
 const RECORDS_AT_ONCE = 20;
 

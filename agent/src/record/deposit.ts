@@ -2,22 +2,23 @@
  * Depositing the key (P §3.2.2, P §3.2.3 step 5): the chaincode `keys` splits it, each holder gets
  * its shard in its private collection, and the public dealing comes back.
  *
- * Always holds: a key is split once. The transaction id and the entropy are durable before the
+ * Always holds: a key is split once. The deposit's id and the entropy are durable before the
  * deposit is sent, so after a crash the same deposit is looked up before another is tried, and the
  * same shards can be dealt again for a holder whose peer was away.
  */
 import { fromBase64, fromHex, toHex } from '@blocktorrent/protocol/bytes.ts';
 import { dealShards } from '@blocktorrent/protocol/dealing.ts';
 import type { Dealing, DepositInput, Epoch, Policy } from '@blocktorrent/protocol/ledger-api.ts';
-import { TRANSIENT } from '@blocktorrent/protocol/ledger-api.ts';
 import { holdersOf } from '@blocktorrent/protocol/placement.ts';
 import { decodeReceipt } from '@blocktorrent/protocol/receipt.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { FilePatch, FileQueue, QueuedFile } from '../runtime/file-queue.ts';
 import type { Log } from '../runtime/log.ts';
+import type { DepositGroup } from './deposit-group.ts';
 
 export interface DepositOptions {
   readonly ledger: Ledger;
+  readonly deposits: DepositGroup;
   readonly queue: FileQueue;
   readonly source: string;
   readonly policy: () => Policy;
@@ -36,15 +37,15 @@ export async function depositKey(file: QueuedFile, options: DepositOptions): Pro
     if (dealing !== null) return { dealing };
   }
   const input = depositInput(file, options);
-  const entropy = file.deposit === null ? options.random(32) : fromHex(file.deposit.entropy, 32);
-  const { result } = await ledger.submit('keys/keys:Deposit', input, {
-    transient: { [TRANSIENT.identity]: identityOf(file), [TRANSIENT.entropy]: entropy },
-    onTransactionId: (txId) => {
+  const dealing = await options.deposits.deposit({
+    input,
+    identity: identityOf(file),
+    onDepositId: (txId, entropy) => {
       queue.update(file.id, { deposit: { txId, entropy: toHex(entropy) } });
       options.log.debug('deposit: about to be sent', { id: file.id, txId });
     },
   });
-  return { dealing: result };
+  return { dealing };
 }
 
 /** The stored bytes of shard `index` (from 1), dealt again exactly as the chaincode dealt them. */

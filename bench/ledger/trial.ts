@@ -1,0 +1,172 @@
+/**
+ * One case of the ledger's benchmark: the first organisation deposits, the n after it hold. Gives
+ * rates in calls, keys or shards a second.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { fromBase64 } from '@blocktorrent/protocol/bytes.ts';
+import type { Dealing, ShardRef } from '@blocktorrent/protocol/ledger-api.ts';
+import { LIMITS } from '@blocktorrent/protocol/limits.ts';
+import { FabricLedger } from '../../agent/src/ledger/fabric-ledger.ts';
+import { DepositGroup } from '../../agent/src/record/deposit-group.ts';
+import { BARE } from './bare-chaincode.ts';
+import { BenchClient } from './client.ts';
+import { KeySource } from './keys.ts';
+import { rateInFlight, type Sent, sendAtRate } from './load.ts';
+import type { BenchNetwork } from './network.ts';
+
+const CALLS_IN_FLIGHT = 100;
+const QUERIES_IN_FLIGHT = 50;
+/** Transactions of 300 shards under way at once. */
+const BATCHES_IN_FLIGHT = 3;
+/** Deposits whose shards are queried. */
+const QUERIED = 20;
+const ARRIVAL_MS = 20_000;
+const ARRIVAL_PAUSE_MS = 10;
+const VALUE = 'x'.repeat(32);
+
+export class Trial {
+  readonly #depositor: BenchClient;
+  readonly #holders: readonly BenchClient[];
+  readonly #ledger: FabricLedger;
+  readonly #group: DepositGroup;
+  readonly #keys: KeySource;
+  /** Shards that are there: with the holder's client. */
+  #shards: { readonly client: BenchClient; readonly ref: ShardRef }[] = [];
+
+  static async start(network: BenchNetwork, n: number): Promise<Trial> {
+    const [depositor = '', ...others] = network.mspIds;
+    const holders = others.slice(0, n);
+    if (holders.length < n) throw new RangeError(`${n} shards need ${n} other organisations`);
+    const connect = (mspId: string) => BenchClient.connect(network.ledgerConfigFor(mspId));
+    const trial = new Trial(
+      await connect(depositor),
+      await Promise.all(holders.map(connect)),
+      new FabricLedger(network.ledgerConfigFor(depositor)),
+    );
+    await trial.#prepareShards();
+    return trial;
+  }
+
+  private constructor(depositor: BenchClient, holders: BenchClient[], ledger: FabricLedger) {
+    this.#depositor = depositor;
+    this.#holders = holders;
+    this.#ledger = ledger;
+    this.#group = new DepositGroup(ledger, randomBytes);
+    this.#keys = new KeySource(holders.map(({ mspId }) => mspId));
+  }
+
+  stop(): void {
+    for (const client of [this.#depositor, ...this.#holders, this.#ledger]) client.close();
+  }
+
+  barePuts(windowMs: number): Promise<number> {
+    return rateInFlight(() => this.#put(), CALLS_IN_FLIGHT, windowMs);
+  }
+
+  depositsOneByOne(windowMs: number): Promise<number> {
+    return rateInFlight(() => this.#deposit(), CALLS_IN_FLIGHT, windowMs);
+  }
+
+  /** By the gateway's way: callers that wait together share a transaction. */
+  deposits(windowMs: number): Promise<number> {
+    const one = async () => {
+      const { input, identity } = this.#keys.next();
+      await this.#group.deposit({ input, identity, onDepositId: () => undefined });
+      return 1;
+    };
+    return rateInFlight(one, CALLS_IN_FLIGHT, windowMs);
+  }
+
+  keys(windowMs: number): Promise<number> {
+    return rateInFlight(() => this.#depositMany(), BATCHES_IN_FLIGHT, windowMs);
+  }
+
+  queries(windowMs: number): Promise<number> {
+    return rateInFlight((turn) => this.#query(turn), QUERIES_IN_FLIGHT, windowMs);
+  }
+
+  nothings(windowMs: number): Promise<number> {
+    const one = async (turn: number) => {
+      const { chaincode, nothing: name } = BARE;
+      await this.#shardAt(turn).client.evaluate({ chaincode, name, args: [] });
+      return 1;
+    };
+    return rateInFlight(one, QUERIES_IN_FLIGHT, windowMs);
+  }
+
+  sendAt(kind: 'deposit' | 'query', perSecond: number, windowMs: number): Promise<Sent> {
+    const one = kind === 'deposit' ? () => this.#deposit() : (turn: number) => this.#query(turn);
+    return sendAtRate(one, perSecond, windowMs);
+  }
+
+  async #put(): Promise<number> {
+    const { chaincode, put: name } = BARE;
+    await this.#depositor.submit({
+      chaincode,
+      name,
+      args: [randomBytes(32).toString('hex'), VALUE],
+    });
+    return 1;
+  }
+
+  async #deposit(): Promise<number> {
+    await this.#depositor.submit(this.#keys.deposit());
+    return 1;
+  }
+
+  /** One full transaction; its keys count when every holder has read its own shards. */
+  async #depositMany(): Promise<number> {
+    const count = Math.floor(LIMITS.shardsPerDepositMax / this.#holders.length);
+    const dealings = parse<Dealing[]>(await this.#depositor.submit(this.#keys.depositMany(count)));
+    await Promise.all(this.#holders.map((holder, i) => readAll(holder, i + 1, dealings)));
+    return dealings.length;
+  }
+
+  async #query(turn: number): Promise<number> {
+    const { client, ref } = this.#shardAt(turn);
+    const args = [JSON.stringify(ref)];
+    const found = await client.evaluate({ chaincode: 'keys', name: 'keys:GetShard', args });
+    if (parse<{ shard: string } | null>(found) === null) throw new Error('a shard is missing');
+    return 1;
+  }
+
+  #shardAt(turn: number) {
+    const shard = this.#shards[turn % this.#shards.length];
+    if (shard === undefined) throw new Error('no shards were prepared');
+    return shard;
+  }
+
+  async #prepareShards(): Promise<void> {
+    for (let i = 0; i < QUERIED; i += 1) {
+      const dealing = parse<Dealing>(await this.#depositor.submit(this.#keys.deposit()));
+      for (const [at, client] of this.#holders.entries()) {
+        const index = at + 1;
+        await readAll(client, index, [dealing]);
+        this.#shards.push({ client, ref: { depositTx: dealing.depositTx, index } });
+      }
+    }
+  }
+}
+
+/** Reads shard `index` of every dealing as its holder, as soon as all have arrived at its peer. */
+async function readAll(holder: BenchClient, index: number, dealings: readonly Dealing[]) {
+  const shards = dealings.map(({ depositTx }) => ({ depositTx, index }));
+  const args = [JSON.stringify({ shards })];
+  const giveUpMs = performance.now() + ARRIVAL_MS;
+  for (;;) {
+    const answer = await holder.evaluate({ chaincode: 'keys', name: 'keys:GetShards', args });
+    const found = parse<(string | null)[]>(answer);
+    const right = found.every((shard, i) => {
+      if (shard === null) return false;
+      const hash = createHash('sha256').update(fromBase64(shard)).digest('hex');
+      return hash === dealings[i]?.shardHashes[index - 1];
+    });
+    if (right && found.length === dealings.length) return;
+    if (performance.now() > giveUpMs) throw new Error(`shards did not reach ${holder.mspId}`);
+    await new Promise((resolve) => setTimeout(resolve, ARRIVAL_PAUSE_MS));
+  }
+}
+
+function parse<T>(bytes: Uint8Array): T {
+  return JSON.parse(Buffer.from(bytes).toString());
+}
