@@ -11,6 +11,7 @@ import type { DiskStatus } from './batch/disk-keeper.ts';
 import type { Gateway, GatewayCounts } from './gateway.ts';
 import { gatewayRoutes } from './gateway-controls.ts';
 import type { House } from './house.ts';
+import type { SourceState } from './ingest/table-source.ts';
 import { listPeers } from './peer-list.ts';
 import type { ControlCall, ControlHandler } from './runtime/control.ts';
 import type { QueuedFile, Stage } from './runtime/file-queue.ts';
@@ -28,6 +29,8 @@ export interface AgentStatus {
   readonly openReadings: number;
   /** Brokers that are subscribed at; empty without the role `ingest`. */
   readonly brokers: GatewayCounts['brokers'];
+  /** Folders and tables, with why nothing is taken from one. */
+  readonly sources: readonly SourceState[];
   /** Null for an agent without the role `ingest`. */
   readonly disk: DiskStatus | null;
   readonly anchor: AnchorStatus | null;

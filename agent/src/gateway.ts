@@ -16,6 +16,7 @@ import { BatchStore, type ClosedBatch } from './batch/batch-store.ts';
 import { type DeadLetter, type DeadLetterQuery, findDeadLetters } from './batch/dead-letters.ts';
 import { DiskKeeper, type DiskStatus } from './batch/disk-keeper.ts';
 import type { BatchSafety } from './batch/disk-plan.ts';
+import { newestSample } from './batch/newest-sample.ts';
 import type { Config } from './config/schema.ts';
 import type { House } from './house.ts';
 import { createDecode } from './ingest/decode.ts';
@@ -24,6 +25,7 @@ import { DUPLICATES_REMEMBERED, Duplicates } from './ingest/duplicates.ts';
 import type { DecoderMemory } from './ingest/finding.ts';
 import { Ingest, type IngestMetrics, ownReading, type ReadingStore } from './ingest/ingest.ts';
 import { MqttSource, type MqttSourceState, type SubscriptionMemory } from './ingest/mqtt-source.ts';
+import { CURSOR_SAMPLE, type SourceState, TableSource } from './ingest/table-source.ts';
 import { Taps } from './ingest/taps.ts';
 import { linkOf, statusTopicOf } from './mqtt-link.ts';
 import { systemClock } from './runtime/clock.ts';
@@ -40,6 +42,7 @@ const DISK_CHECK_MS = 2_000;
 const SYNCHRONISED_FOR_MS = 1_000;
 type Mqtt = NonNullable<Config['mqtt']>;
 type Broker = Mqtt['brokers'][number];
+type Table = Config['sources']['tables'][number];
 
 export interface GatewayCounts {
   /** Readings committed since the gateway's first start. */
@@ -75,6 +78,7 @@ export class Gateway {
   readonly #anchorer: Anchorer;
   readonly #ingest: Ingest;
   readonly #sources: readonly MqttSource[];
+  readonly #tables: readonly TableSource[];
   readonly #clockSynchronised = watchSynchronised();
   #deadLetters = 0;
   /** What the metrics know of the brokers. */
@@ -134,6 +138,12 @@ export class Gateway {
           onState: () => this.#countBrokers(),
         }),
     );
+    this.#tables = config.sources.tables.map((table) => this.#tableSource(table, memory));
+  }
+
+  /** Other sources than brokers. */
+  get tables(): readonly SourceState[] {
+    return this.#tables.map(({ state }) => state);
   }
 
   start(): void {
@@ -144,12 +154,14 @@ export class Gateway {
     this.#diskTimer = setInterval(() => this.#checkDisk(), DISK_CHECK_MS);
     this.#anchorer.start();
     for (const source of this.#sources) source.start();
+    for (const table of this.#tables) table.start();
     this.#wake();
   }
 
   /** Commits and acknowledges what was taken; the open batch stays open over the restart. */
   async stop(): Promise<void> {
     for (const timer of [this.#timer, this.#diskTimer]) if (timer !== null) clearInterval(timer);
+    for (const table of this.#tables) table.stop();
     await Promise.all([this.#anchorer.stop(), ...this.#sources.map((source) => source.stop())]);
     this.#ingest.stop();
     this.#disk.stop();
@@ -264,6 +276,27 @@ export class Gateway {
 
   #enqueue({ batch, path }: ClosedBatch): void {
     this.#house.queue.add({ kind: 'batch', inputPath: path, batch, recipients: [] });
+  }
+
+  #tableSource(table: Table, memory: DecoderMemory): TableSource {
+    const { config, metrics, log } = this.#house;
+    const { file, table: name, topic } = table;
+    const key = `cursor/${JSON.stringify([file, name, topic])}`;
+    // The batches know best: the memory is told after them.
+    const newest = newestSample(this.#store.newestFirst(), topic, CURSOR_SAMPLE);
+    const remembered = memory.get(key);
+    const start = newest ?? (remembered === null ? null : (JSON.parse(remembered) as string));
+    return new TableSource({
+      ...table,
+      rowsMax: config.batch.commitMaxReadings,
+      openReadOnly,
+      sink: this.#ingest,
+      start,
+      remember: (cursor) => memory.put(key, JSON.stringify(cursor)),
+      admits: () => this.#disk.admits(topic, systemClock.nowMs()),
+      onTaken: (rows) => metrics.add('ingestTableRows', rows),
+      log: log.child({ component: 'tables' }),
+    });
   }
 
   #countBrokers(): void {

@@ -26,6 +26,7 @@ import { type AgentStatus, type ControlsOptions, controlRoutes } from './control
 import { runEventLoop } from './event-loop.ts';
 import { type Gateway, makeGateway } from './gateway.ts';
 import type { House } from './house.ts';
+import { WATCHED_FOLDER_MIGRATION, WatchedFolder } from './ingest/watched-folder.ts';
 import { countFile, countStore, gaugeHouse, measuredLedger } from './measure.ts';
 import { pipeline } from './pipeline.ts';
 import { DepositGroup } from './record/deposit-group.ts';
@@ -43,7 +44,7 @@ import { createMetrics } from './runtime/metrics.ts';
 import { migrate } from './runtime/migrate.ts';
 import { createNotify, type Notify, watchdogIntervalMs } from './runtime/notify.ts';
 import { systemRandom } from './runtime/random.ts';
-import { openDatabase } from './runtime/sqlite.ts';
+import { type Database, openDatabase } from './runtime/sqlite.ts';
 import { StageRunner } from './runtime/stage-runner.ts';
 import { Watchdog } from './runtime/watchdog.ts';
 import { statusLine } from './status-line.ts';
@@ -90,7 +91,7 @@ export async function runAgent(
   claimDataFolder(config.dataDir);
   const state = openDatabase(join(config.dataDir, 'state.sqlite'));
   await lifecycle.start({ name: 'state', stop: () => void state.close() });
-  migrate(state, [...FILE_QUEUE_MIGRATIONS, DUTY_LIST_MIGRATION]);
+  migrate(state, [...FILE_QUEUE_MIGRATIONS, DUTY_LIST_MIGRATION, WATCHED_FOLDER_MIGRATION]);
   const queue = new FileQueue(state, systemClock.nowMs);
   const watchdog = makeWatchdog(config, queue, notify, log);
   await lifecycle.start({ ...bound(watchdog), name: 'watchdog' });
@@ -138,11 +139,40 @@ export async function runAgent(
     wake();
   };
   if (gateway !== null) await lifecycle.start({ ...bound(gateway), name: 'gateway' });
-  const line = await startReports(lifecycle, { house, gateway, store, watchdog, wake });
+  const folders = makeFolders(house, state, wake);
+  for (const folder of folders) await lifecycle.start({ ...bound(folder), name: 'folder' });
+  const line = await startReports(lifecycle, {
+    house,
+    gateway,
+    store,
+    watchdog,
+    wake,
+    folders,
+  });
   lifecycle.ready(line());
   reloads?.set(() => void lifecycle.reload(() => reload(config, reloads, net, log)));
   await lifecycle.untilStopped();
   await lifecycle.stop('signal');
+}
+
+/** Folders whose files go the way of `put`. */
+function makeFolders(house: House, database: Database, wake: () => void): WatchedFolder[] {
+  const { config, queue, metrics, log } = house;
+  if (!config.roles.includes('ingest')) return [];
+  return config.sources.folders.map(
+    (folder) =>
+      new WatchedFolder({
+        ...folder,
+        database,
+        queue,
+        monotonicMs: systemClock.monotonicMs,
+        log: log.child({ component: 'folders' }),
+        onTaken: (files) => {
+          metrics.add('ingestFolderFiles', files);
+          wake();
+        },
+      }),
+  );
 }
 
 /** One runner a stage; the watchdog sees what each has in hand. */
@@ -174,10 +204,14 @@ async function startReports(
     readonly store: StoreNode | null;
     readonly watchdog: Watchdog;
     readonly wake: () => void;
+    readonly folders: readonly WatchedFolder[];
   },
 ): Promise<() => string> {
-  const { house, gateway, store, watchdog, wake } = parts;
-  const status = () => statusOf(house, gateway, store);
+  const { house, gateway, store, watchdog, wake, folders } = parts;
+  const status = (): AgentStatus => ({
+    ...statusOf(house, gateway, store),
+    sources: [...folders.map(({ state }) => state), ...(gateway?.tables ?? [])],
+  });
   const line = () =>
     statusLine({
       ...status(),
@@ -296,7 +330,11 @@ const NO_GATEWAY = {
   anchor: null,
 };
 
-function statusOf(house: House, gateway: Gateway | null, store: StoreNode | null): AgentStatus {
+function statusOf(
+  house: House,
+  gateway: Gateway | null,
+  store: StoreNode | null,
+): Omit<AgentStatus, 'sources'> {
   const { config, view, queue } = house;
   const problems = queue.list(200).flatMap(({ id, stage, error }) => {
     return error === null ? [] : [{ id, stage, error }];

@@ -28,6 +28,7 @@ const STATUS: AgentStatus = {
   deadLetters: 1,
   openReadings: 7,
   brokers: [],
+  sources: [],
   disk: null,
   anchor: null,
   files: {

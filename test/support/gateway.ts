@@ -4,6 +4,7 @@ import { parseConfig } from '@blocktorrent/agent/config/load.ts';
 import type { Config } from '@blocktorrent/agent/config/schema.ts';
 import { Gateway } from '@blocktorrent/agent/gateway.ts';
 import type { House } from '@blocktorrent/agent/house.ts';
+import { WATCHED_FOLDER_MIGRATION } from '@blocktorrent/agent/ingest/watched-folder.ts';
 import type { Ledger } from '@blocktorrent/agent/ledger/ledger.ts';
 import { FILE_QUEUE_MIGRATIONS, FileQueue } from '@blocktorrent/agent/runtime/file-queue.ts';
 import { silentLog } from '@blocktorrent/agent/runtime/log.ts';
@@ -39,22 +40,23 @@ mqtt:
 ${more}`;
 }
 
-/** Starts it in `folder`. */
+/** Makes it in `folder`, and starts it unless told not to. */
 export function startGateway(
   folder: string,
   configText: string,
   ledger: Partial<Ledger> = {},
+  { start = true } = {},
 ): TestGateway {
   const config = parseConfig(configText, join(folder, 'a.yaml'), {});
   const state = openDatabase(join(folder, 'state.sqlite'));
-  migrate(state, [...FILE_QUEUE_MIGRATIONS]);
+  migrate(state, [...FILE_QUEUE_MIGRATIONS, WATCHED_FOLDER_MIGRATION]);
   const queue = new FileQueue(state, Date.now);
   const metrics = createMetrics();
   const house = { config, log: silentLog, metrics, queue, ledger } as unknown as House;
   const { mqtt } = config;
   if (mqtt === undefined) throw new Error('the section mqtt');
   const gateway = new Gateway(house, mqtt, () => undefined);
-  gateway.start();
+  if (start) gateway.start();
   return {
     gateway,
     queue,

@@ -114,6 +114,11 @@ export function topicFilter() {
     .meta({ examples: ['site/#'] });
 }
 
+/** An MQTT topic without wildcards that is not reserved. */
+export function topicName() {
+  return z.string().regex(/^[^+#\0$][^+#\0]{0,999}$/, { error: "a topic without '+' and '#'" });
+}
+
 /** An age X25519 recipient, checksum included. */
 export function ageRecipient() {
   return z

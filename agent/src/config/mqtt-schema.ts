@@ -5,7 +5,16 @@
  * checked here, too: a key without its certificate, a group where the version has none.
  */
 import { z } from 'zod';
-import { IN_SAMPLE, ms, type PathFields, pointer, text, topicFilter, whole } from './fields.ts';
+import {
+  IN_SAMPLE,
+  ms,
+  type PathFields,
+  pointer,
+  text,
+  topicFilter,
+  topicName,
+  whole,
+} from './fields.ts';
 
 /** The section `mqtt`. */
 export function mqttSection(paths: PathFields) {
@@ -13,13 +22,13 @@ export function mqttSection(paths: PathFields) {
     .strictObject({
       brokers: z
         .array(brokerSection(paths))
-        .min(1, { error: 'at least one broker' })
-        .describe('Brokers to subscribe at.'),
-      statusTopic: statusTopic()
+        .describe('Brokers to subscribe at; none where `sources` gives all there is.'),
+      statusTopic: topicName()
         .exactOptional()
         .describe(
           'Retained topic: online, stopped, or lost; blocktorrent/MSPID/NAME/status if not given, or off.',
-        ),
+        )
+        .meta({ examples: ['site/gateways/gateway-1'] }),
       rules: z
         .array(ruleSection())
         .min(1, { error: 'at least one rule' })
@@ -182,12 +191,4 @@ function ruleSection() {
       const idle = POINTERS.find((key) => rule[key] !== undefined);
       if (idle !== undefined) report(`no \`${idle}\`: ${rule.decoder} describes itself`);
     });
-}
-
-/** A topic to publish on, or `off`. */
-function statusTopic() {
-  return z
-    .string()
-    .regex(/^[^+#\0$][^+#\0]{0,999}$/, { error: "a topic without '+' and '#', or off" })
-    .meta({ examples: ['site/gateways/gateway-1'] });
 }

@@ -5,6 +5,7 @@
  * paths absolute and addresses split. Descriptions and examples are what people read. Units stand
  * last in names. Secrets are named by file, never given.
  */
+import { matchesFilter } from '@blocktorrent/protocol/topic-filter.ts';
 import { z } from 'zod';
 import {
   ageRecipient,
@@ -21,6 +22,7 @@ import {
   whole,
 } from './fields.ts';
 import { mqttSection } from './mqtt-schema.ts';
+import { sourcesSection } from './sources-schema.ts';
 
 export type { HostPort } from './fields.ts';
 
@@ -48,6 +50,7 @@ function sections(paths: PathFields) {
     ledger: ledgerSection(paths),
     overlay: overlaySection(paths),
     mqtt: mqttSection(paths).exactOptional().meta(IN_SAMPLE),
+    sources: sourcesSection(paths),
     batch: batchSection(),
     seal: sealSection(),
     distribute: z
@@ -247,6 +250,7 @@ export function crossIssues(config: unknown): SchemaIssue[] {
   const value = Object(config) as {
     roles?: unknown;
     mqtt?: unknown;
+    sources?: unknown;
     overlay?: unknown;
     batch?: unknown;
   };
@@ -255,9 +259,11 @@ export function crossIssues(config: unknown): SchemaIssue[] {
   const report = (path: string[], message: string) =>
     issues.push({ code: 'custom', path, message, input: undefined });
   if (new Set(roles).size !== roles.length) report(['roles'], 'each role once');
-  if (roles.includes('ingest') && value.mqtt === undefined) {
+  const { folders } = Object(value.sources) as { folders?: unknown };
+  if (roles.includes('ingest') && value.mqtt === undefined && folders === undefined) {
     report(['mqtt'], 'a section, because `roles` has ingest');
   }
+  issues.push(...sourceIssues(value.mqtt, value.sources));
   const batch = Object(value.batch) as { maxBytes?: unknown; disk?: { maxBytes?: unknown } };
   const [fileMax, diskMax] = [batch.maxBytes ?? 67_108_864, batch.disk?.maxBytes];
   if (typeof fileMax === 'number' && typeof diskMax === 'number' && diskMax < 2 * fileMax) {
@@ -268,6 +274,29 @@ export function crossIssues(config: unknown): SchemaIssue[] {
     report(['overlay', 'signingKeyFile'], 'a file with the overlay key');
   }
   return issues;
+}
+
+/** Sources without a rule for them, and an ingest section from which nothing can come. */
+function sourceIssues(mqtt: unknown, sources: unknown): SchemaIssue[] {
+  const { brokers, rules } = Object(mqtt) as { brokers?: unknown; rules?: unknown };
+  const { folders, tables } = Object(sources) as { folders?: unknown; tables?: unknown };
+  const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
+  const filters = listOf(rules).map((rule) => Object(rule).topic);
+  const issue = (path: PropertyKey[], message: string): SchemaIssue => {
+    return { code: 'custom', path, message, input: undefined };
+  };
+  const unread = listOf(tables).flatMap((table, index) => {
+    const { topic } = Object(table) as { topic?: unknown };
+    if (typeof topic !== 'string') return [];
+    const path = ['sources', 'tables', index, 'topic'];
+    const first = listOf(tables).findIndex((other) => Object(other).topic === topic);
+    if (first !== index) return [issue(path, 'a topic of its own')];
+    if (filters.some((one) => typeof one === 'string' && matchesFilter(one, topic))) return [];
+    return [issue(path, 'a topic that one of `mqtt.rules` fits')];
+  });
+  const none = listOf(folders).length + listOf(tables).length === 0;
+  const idle = Array.isArray(brokers) && brokers.length === 0 && none;
+  return idle ? [...unread, issue(['mqtt', 'brokers'], 'at least one broker')] : unread;
 }
 
 /** JSON Schema (draft 2020-12) of the file as it is written, for editors. */

@@ -2,8 +2,8 @@
  * YAML 1.2 with positions: a file's plain value, and where each key stands.
  *
  * Enters: text and the environment. Leaves: maps, lists, text, numbers, booleans; every problem of
- * syntax with its place. A key without a value counts as not given, so that a section may have all
- * its lines commented out. Aliases are bounded; keys are text.
+ * syntax with its place. A key without a value counts as not given, and so does an item of a list, so
+ * that a section may have all its lines commented out. Aliases are bounded; keys are text.
  */
 import {
   isAlias,
@@ -68,9 +68,12 @@ export function parseYaml(
     if (!positions.has(pathKey(path))) positions.set(pathKey(path), place);
     if (isAlias(node)) return walk(node.resolve(document) ?? null, path, depth + 1);
     if (isSeq(node)) {
-      return node.items.map(
-        (item, i) => walk(item as Node | null, [...path, i], depth + 1) ?? null,
-      );
+      const items: unknown[] = [];
+      for (const item of node.items) {
+        const value = walk(item as Node | null, [...path, items.length], depth + 1) ?? null;
+        if (value !== null) items.push(value);
+      }
+      return items;
     }
     if (isMap(node)) {
       const map: Record<string, unknown> = Object.create(null);

@@ -227,6 +227,8 @@ export class Ingest implements MessageSink {
       retain,
       payload,
       ...NOTHING_FOUND,
+      // Also with a dead letter: what stands on the envelope does not depend on the payload.
+      samples: message.properties ?? NOTHING_FOUND.samples,
       duplicateOf: null,
       refusal: null,
     };
@@ -246,13 +248,13 @@ export class Ingest implements MessageSink {
     draft.deviceSeq = decoded.deviceSeq;
     draft.deviceMs = decoded.deviceMs;
     draft.historical = decoded.historical;
-    const { properties = [] } = message;
+    const { samples: properties } = draft;
     draft.samples = properties.length === 0 ? decoded.samples : [...decoded.samples, ...properties];
     try {
       requireReading(draft);
     } catch (error) {
       // What a decoder found and no batch can hold must not stop the group.
-      Object.assign(draft, NOTHING_FOUND);
+      Object.assign(draft, NOTHING_FOUND, { samples: properties });
       draft.refusal = error instanceof Error ? error.message : String(error);
     }
     return draft;

@@ -30,6 +30,8 @@ export const METRICS = {
   ingestPublishToDurableSeconds: histogram('From arrival to durable.', SHORT_SECONDS),
   ingestBrokersConnected: gauge('MQTT brokers that are connected now.'),
   ingestReconnects: counter('Connections to a broker that had to be made again.'),
+  ingestTableRows: counter('Rows of tables that have become readings.'),
+  ingestFolderFiles: counter('Files taken from watched folders.'),
   ingestSessionsLost: counter('Sessions that a broker had forgotten when we came back.'),
   // batch
   batchOpenReadings: gauge('Readings in the open batch.'),

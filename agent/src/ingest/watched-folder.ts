@@ -1,0 +1,196 @@
+/**
+ * A folder whose files are put on the ledger, each once (P §3.1, "any form").
+ *
+ * Enters: files, as others write them. Leaves: files in the queue of the pipeline, as `put` leaves
+ * them. Always holds: a file is taken when it is complete (unchanged for `stableMs`; with 0 it has to
+ * come by a rename), its place in the queue and the note that it was taken are one transaction, and
+ * the original is touched only when it is available on the ledger and still what was taken. A file
+ * that has changed since is another file, and taken again. At most `FILES_MAX` files are looked at.
+ */
+import {
+  copyFileSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import type { Database } from 'better-sqlite3';
+import type { FileQueue } from '../runtime/file-queue.ts';
+import type { Log } from '../runtime/log.ts';
+import type { SourceState } from './table-source.ts';
+
+export interface WatchedFolderOptions {
+  /** Absolute. */
+  readonly path: string;
+  readonly stableMs: number;
+  readonly everyMs: number;
+  readonly recipients: readonly string[];
+  readonly after: 'keep' | 'move' | 'delete';
+  /** Absolute; where `after` moves them. */
+  readonly moveTo?: string;
+  /** That of the queue, with `WATCHED_FOLDER_MIGRATION`. */
+  readonly database: Database;
+  readonly queue: FileQueue;
+  readonly monotonicMs: () => number;
+  readonly log: Log;
+  /** Told when files were put into the queue. */
+  readonly onTaken: (files: number) => void;
+}
+
+/** Files taken from folders: what they were, and where they are in the queue. */
+export const WATCHED_FOLDER_MIGRATION = `CREATE TABLE watched_file (
+  folder TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL, queueId INTEGER NOT NULL,
+  PRIMARY KEY (folder, name)) STRICT, WITHOUT ROWID`;
+
+const FILES_MAX = 100_000;
+/** Files taken at one look: the queue's own work comes in between. */
+const TAKEN_MAX = 200;
+/** Names that say of themselves that they are not complete. */
+const UNFINISHED = /^\.|\.(tmp|part|partial|crdownload|swp)$|~$/i;
+
+interface Taken {
+  readonly name: string;
+  readonly version: string;
+  readonly queueId: number;
+}
+
+/** See the header. */
+export class WatchedFolder {
+  readonly #options: WatchedFolderOptions;
+  /** Version of each file that is not complete yet, and since when it has been that. */
+  readonly #seen = new Map<string, { version: string; sinceMs: number }>();
+  #reason: string | null = null;
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(options: WatchedFolderOptions) {
+    this.#options = options;
+  }
+
+  get state(): SourceState {
+    return { kind: 'folder', name: this.#options.path, reason: this.#reason };
+  }
+
+  start(): void {
+    this.#look();
+    this.#timer = setInterval(() => this.#look(), this.#options.everyMs);
+  }
+
+  stop(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+  }
+
+  #look(): void {
+    const { path, log } = this.#options;
+    try {
+      this.#scan();
+      if (this.#reason !== null) log.info('files are taken again', { folder: path });
+      this.#reason = null;
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      if (this.#reason !== reason) log.warn('no files are taken', { folder: path, reason });
+      this.#reason = reason;
+    }
+  }
+
+  #scan(): void {
+    const { path, onTaken } = this.#options;
+    const names = readdirSync(path).filter((name) => !UNFINISHED.test(name));
+    if (names.length > FILES_MAX) throw new Error(`more than ${FILES_MAX} files in ${path}`);
+    const known = this.#known();
+    let taken = 0;
+    for (const name of names.sort()) {
+      const version = versionOf(join(path, name));
+      const before = known.get(name);
+      known.delete(name);
+      if (version === null) continue;
+      if (before?.version === version) {
+        this.#settle(before);
+        continue;
+      }
+      if (taken === TAKEN_MAX || !this.#isComplete(name, version)) continue;
+      this.#take(name, version);
+      taken += 1;
+    }
+    // A folder that is not mounted is empty, and comes again: what is gone stays known for long.
+    if (names.length + known.size > FILES_MAX) {
+      for (const { name } of known.values()) this.#forget(name);
+    }
+    for (const name of this.#seen.keys())
+      if (!existsSync(join(path, name))) this.#seen.delete(name);
+    if (taken > 0) onTaken(taken);
+  }
+
+  #isComplete(name: string, version: string): boolean {
+    const { stableMs, monotonicMs } = this.#options;
+    if (stableMs === 0) return true;
+    const nowMs = monotonicMs();
+    const seen = this.#seen.get(name);
+    if (seen?.version === version) return nowMs - seen.sinceMs >= stableMs;
+    this.#seen.set(name, { version, sinceMs: nowMs });
+    return false;
+  }
+
+  #take(name: string, version: string): void {
+    const { path, database, queue, recipients, log } = this.#options;
+    const inputPath = join(path, name);
+    database.transaction(() => {
+      const { id } = queue.add({ kind: 'file', inputPath, batch: null, recipients });
+      database
+        .prepare('INSERT OR REPLACE INTO watched_file VALUES (?, ?, ?, ?)')
+        .run(path, name, version, id);
+    })();
+    this.#seen.delete(name);
+    log.info('file taken', { file: inputPath });
+  }
+
+  /** A file that was taken and is still there: what becomes of it depends on where it has got to. */
+  #settle({ name, queueId }: Taken): void {
+    const { path, queue, after, moveTo, log } = this.#options;
+    const { stage } = queue.get(queueId);
+    // It was given up: its place in the chain is void, and the file has to be put again.
+    if (stage === 'void') this.#forget(name);
+    if (stage !== 'available' || after === 'keep') return;
+    const file = join(path, name);
+    if (after === 'delete') rmSync(file);
+    else if (moveTo !== undefined) moveInto(moveTo, file, name);
+    this.#forget(name);
+    log.info('file is available on the ledger', { file, after });
+  }
+
+  #known(): Map<string, Taken> {
+    const { database, path } = this.#options;
+    const rows = database
+      .prepare('SELECT name, version, queueId FROM watched_file WHERE folder = ?')
+      .all(path) as Taken[];
+    return new Map(rows.map((row) => [row.name, row]));
+  }
+
+  #forget(name: string): void {
+    const { database, path } = this.#options;
+    database.prepare('DELETE FROM watched_file WHERE folder = ? AND name = ?').run(path, name);
+  }
+}
+
+/** What tells a file from a later one of the same name; null where it is no file, or gone. */
+function versionOf(path: string): string | null {
+  const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  if (stats === undefined || !stats.isFile()) return null;
+  return `${stats.ino} ${stats.size} ${stats.mtimeNs}`;
+}
+
+/** Moves a file, also to another file system; a name that is taken gets a number. */
+function moveInto(folder: string, file: string, name: string): void {
+  mkdirSync(folder, { recursive: true });
+  let target = join(folder, name);
+  for (let n = 1; existsSync(target); n += 1) target = join(folder, `${name}.${n}`);
+  try {
+    renameSync(file, target);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error;
+    copyFileSync(file, target);
+    rmSync(file);
+  }
+}

@@ -1,0 +1,317 @@
+/** Other sources of a private database: rows of somebody's table, files of a watched folder. */
+import {
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseConfig } from '@blocktorrent/agent/config/load.ts';
+import { canonicalRow } from '@blocktorrent/agent/ingest/table-source.ts';
+import {
+  WATCHED_FOLDER_MIGRATION,
+  WatchedFolder,
+  type WatchedFolderOptions,
+} from '@blocktorrent/agent/ingest/watched-folder.ts';
+import { FILE_QUEUE_MIGRATIONS, FileQueue } from '@blocktorrent/agent/runtime/file-queue.ts';
+import { silentLog } from '@blocktorrent/agent/runtime/log.ts';
+import { migrate } from '@blocktorrent/agent/runtime/migrate.ts';
+import { type Database, openDatabase } from '@blocktorrent/agent/runtime/sqlite.ts';
+import type { Reading } from '@blocktorrent/protocol/reading.ts';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { gatewayConfig, startGateway, type TestGateway } from '../support/gateway.ts';
+import { openStore } from '../support/ingest.ts';
+import { startNode } from '../support/process.ts';
+import { aFolder } from '../support/readings.ts';
+import { Seeded, seedOfRun } from '../support/seeded.ts';
+
+const PROCESS = fileURLToPath(new URL('../support/sources-process.ts', import.meta.url));
+const KILLS = process.env.BLOCKTORRENT_LONG === '1' ? 100 : 8;
+const RULES = '[{ topic: "t/#", value: /value, sequence: /id }]';
+const cleanUps: (() => unknown)[] = [];
+let folder: string;
+let rows: Database;
+const path = (...names: string[]): string => join(folder, ...names);
+
+beforeEach(() => {
+  const [made, remove] = aFolder();
+  folder = made;
+  cleanUps.push(remove);
+  rows = openDatabase(path('rows.sqlite'));
+  rows.exec('CREATE TABLE row (id INTEGER PRIMARY KEY, value REAL, note TEXT)');
+  cleanUps.push(() => rows.close());
+  mkdirSync(path('in'));
+});
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
+});
+
+function insert(count: number): void {
+  rows.transaction(() => {
+    for (let n = 0; n < count; n += 1) rows.exec("INSERT INTO row (value, note) VALUES (1.5, 'x')");
+  })();
+}
+
+function aGateway(table: string, more = ''): { gateway: TestGateway; readings: Reading[] } {
+  const file = path('rows.sqlite');
+  const sources = `sources: { tables: [{ file: '${file}', topic: t/rows, everyMs: 100, ${table} }] }`;
+  const text = gatewayConfig(folder, RULES, [], `${sources}\n${more}`);
+  const gateway = startGateway(folder, text, {}, { start: false });
+  const readings: Reading[] = [];
+  gateway.gateway.taps.add('#', (reading) => readings.push(reading));
+  gateway.gateway.start();
+  return { gateway, readings };
+}
+
+const textOf = ({ payload }: Reading): string => Buffer.from(payload).toString();
+
+describe('a table', () => {
+  it('gives a reading for each row, in order, with the row as canonical JSON', async () => {
+    insert(2);
+    rows.exec("INSERT INTO row VALUES (9007199254740991, NULL, 'é\"')");
+    const { gateway, readings } = aGateway('table: row, cursor: id');
+    cleanUps.push(() => gateway.stop());
+    await vi.waitFor(() => expect(readings).toHaveLength(3));
+    expect(readings.map(textOf)).toEqual([
+      '{"id":1,"note":"x","value":1.5}',
+      '{"id":2,"note":"x","value":1.5}',
+      '{"id":9007199254740991,"note":"é\\"","value":null}',
+    ]);
+    expect(readings.map(({ samples }) => samples.at(-1)?.value)).toEqual([1, 2, 9007199254740991]);
+    expect(gateway.gateway.tables).toMatchObject([{ kind: 'table', reason: null }]);
+  });
+
+  it('goes on where it was, over restarts, also where its batches have gone', async () => {
+    insert(5);
+    const first = aGateway('table: row', 'batch: { maxReadings: 1 }');
+    await vi.waitFor(() => expect(first.readings).toHaveLength(5));
+    await first.gateway.stop();
+    rmSync(path('batches'), { recursive: true });
+    insert(1);
+    // Without a value they are dead letters, and passed all the same.
+    const second = aGateway('table: row, columns: [note]');
+    await vi.waitFor(() => expect(second.readings.map(textOf)).toEqual(['{"note":"x"}']));
+    expect(second.readings[0]?.refusal).not.toBeNull();
+    await second.gateway.stop();
+    rmSync(path('decoders.sqlite'));
+    insert(1);
+    const third = aGateway('table: row');
+    cleanUps.push(() => third.gateway.stop());
+    await vi.waitFor(() => expect(third.readings.map(({ deviceSeq }) => deviceSeq)).toEqual([7]));
+  });
+
+  it.each([
+    ['a column that is not unique', 'table: row, cursor: note', 'note of row is not unique'],
+    ['a column that is not there', 'table: row, cursor: nothing', 'no column nothing'],
+    ['a table that is not there', 'table: nothing', 'has no table nothing'],
+  ])('says why nothing comes of %s', async (_title, table, says) => {
+    const { gateway, readings } = aGateway(table);
+    cleanUps.push(() => gateway.stop());
+    insert(1);
+    await vi.waitFor(() => expect(gateway.gateway.tables[0]?.reason).toContain(says));
+    expect(readings).toEqual([]);
+  });
+
+  it('is read again when it can be', async () => {
+    const { gateway, readings } = aGateway('table: later');
+    cleanUps.push(() => gateway.stop());
+    await vi.waitFor(() => expect(gateway.gateway.tables[0]?.reason).not.toBeNull());
+    rows.exec('CREATE TABLE later (value REAL); INSERT INTO later VALUES (2)');
+    await vi.waitFor(() => expect(readings.map(textOf)).toEqual(['{"value":2}']));
+    expect(gateway.gateway.tables[0]?.reason).toBeNull();
+  });
+
+  it('writes what JSON has no word for as text', () => {
+    const row = { b: new Uint8Array([1, 255]), a: 2n ** 60n, c: Number.POSITIVE_INFINITY, A: 1e21 };
+    expect(canonicalRow(row)).toBe(
+      '{"A":1e+21,"a":"1152921504606846976","b":"Af8=","c":"Infinity"}',
+    );
+  });
+
+  it('needs a topic that a rule reads, and one of its own', () => {
+    const read = (topics: string[]) => {
+      const tables = topics.map((topic) => `{ file: f, table: t, topic: '${topic}' }`).join(', ');
+      const text = gatewayConfig(folder, RULES, [], `sources: { tables: [${tables}] }`);
+      return parseConfig(text, 'a.yaml', {});
+    };
+    expect(() => read(['x/y'])).toThrow('a topic that one of `mqtt.rules` fits');
+    expect(() => read(['t/a', 't/a'])).toThrow(
+      'sources.tables[1].topic: expected a topic of its own',
+    );
+    expect(() => read([])).toThrow('mqtt.brokers: expected at least one broker');
+  });
+});
+
+describe('a folder', () => {
+  let database: Database;
+  let queue: FileQueue;
+  let nowMs = 0;
+
+  beforeEach(() => {
+    database = openDatabase(path('state.sqlite'));
+    cleanUps.push(() => database.close());
+    migrate(database, [...FILE_QUEUE_MIGRATIONS, WATCHED_FOLDER_MIGRATION]);
+    queue = new FileQueue(database, () => 0);
+    nowMs = 0;
+  });
+
+  /** Looks once, as a process that has just started does. */
+  function look(watched: WatchedFolder): void {
+    watched.start();
+    watched.stop();
+  }
+  const watch = (options: Partial<WatchedFolderOptions> = {}): WatchedFolder =>
+    new WatchedFolder({
+      path: path('in'),
+      stableMs: 0,
+      everyMs: 1e6,
+      recipients: [],
+      after: 'keep',
+      database,
+      queue,
+      monotonicMs: () => nowMs,
+      log: silentLog,
+      onTaken: () => undefined,
+      ...options,
+    });
+  const taken = (): string[] =>
+    queue
+      .list(1000)
+      .map(({ inputPath }) => inputPath)
+      .reverse();
+
+  it('gives each complete file once, and a changed one again', () => {
+    writeFileSync(path('in', 'a.txt'), '1');
+    for (const name of ['.hidden', 'b.tmp', 'c.part', 'd~']) writeFileSync(path('in', name), '1');
+    mkdirSync(path('in', 'folder'));
+    symlinkSync(path('rows.sqlite'), path('in', 'link'));
+    look(watch());
+    look(watch());
+    expect(taken()).toEqual([path('in', 'a.txt')]);
+    renameSync(path('in', 'b.tmp'), path('in', 'b.txt'));
+    writeFileSync(path('in', 'a.txt'), '22');
+    look(watch());
+    look(watch());
+    expect(taken().slice(1)).toEqual([path('in', 'a.txt'), path('in', 'b.txt')]);
+  });
+
+  it('waits until a file has not changed for the time that is set', () => {
+    const watched = watch({ stableMs: 1000 });
+    writeFileSync(path('in', 'a.txt'), '1');
+    look(watched);
+    nowMs = 900;
+    writeFileSync(path('in', 'a.txt'), '12');
+    utimesSync(path('in', 'a.txt'), 1, 1);
+    look(watched);
+    nowMs = 1800;
+    look(watched);
+    expect(taken()).toEqual([]);
+    nowMs = 1900;
+    look(watched);
+    expect(taken()).toHaveLength(1);
+  });
+
+  it('is touched only when a file is available, and still what was taken', () => {
+    const options = { after: 'move', moveTo: path('done') } as const;
+    for (const name of ['a', 'b']) writeFileSync(path('in', name), name);
+    look(watch(options));
+    const [a, b] = queue.list(10).reverse();
+    look(watch(options));
+    expect(readdirSync(path('in'))).toEqual(['a', 'b']);
+    writeFileSync(path('in', 'b'), 'changed');
+    for (const file of [a, b]) queue.update(file?.id ?? 0, { stage: 'available' });
+    mkdirSync(path('done'));
+    writeFileSync(path('done', 'a'), 'another of that name');
+    look(watch(options));
+    expect([readdirSync(path('in')), readdirSync(path('done'))]).toEqual([['b'], ['a', 'a.1']]);
+    expect(taken()).toHaveLength(3);
+    queue.update(3, { stage: 'available' });
+    look(watch({ after: 'delete' }));
+    expect(readdirSync(path('in'))).toEqual([]);
+  });
+
+  it('that is away for a while is not taken anew, and one that is not there is said', () => {
+    writeFileSync(path('in', 'a'), '1');
+    look(watch());
+    renameSync(path('in'), path('away'));
+    const watched = watch();
+    look(watched);
+    expect(watched.state.reason).toContain('ENOENT');
+    mkdirSync(path('in'));
+    look(watched);
+    expect(watched.state.reason).toBeNull();
+    rmSync(path('in'), { recursive: true });
+    renameSync(path('away'), path('in'));
+    look(watched);
+    expect(taken()).toHaveLength(1);
+  });
+
+  it('gives a file again whose try was given up', () => {
+    writeFileSync(path('in', 'a'), '1');
+    look(watch());
+    queue.update(1, { stage: 'void' });
+    look(watch());
+    look(watch());
+    expect(queue.list(10).map(({ stage }) => stage)).toEqual(['queued', 'void']);
+  });
+});
+
+it(`rows and files are there exactly once, in order, after ${KILLS} kills`, async () => {
+  const seed = seedOfRun();
+  const random = new Seeded(seed);
+  let files = 0;
+  for (let kill = 0; kill < KILLS; kill += 1) {
+    const more = random.integer(20, 120);
+    insert(more);
+    for (let n = 0; n < 5; n += 1) {
+      files += 1;
+      writeFileSync(path('in', `${files}.tmp`), String(files));
+      renameSync(path('in', `${files}.tmp`), path('in', `${files}.txt`));
+    }
+    const child = startNode(PROCESS, [folder]);
+    const killAt = random.integer(0, more);
+    for (;;) {
+      const { readings = 0 } = await child.next();
+      if (Number(readings) >= killAt) break;
+    }
+    child.child.kill('SIGKILL');
+    await child.ended;
+  }
+  const child = startNode(PROCESS, [folder]);
+  const total = rows.prepare('SELECT count(*) FROM row').pluck().get() as number;
+  const state = openDatabase(path('state.sqlite'));
+  cleanUps.push(() => state.close());
+  const queued = () =>
+    state.prepare('SELECT inputPath FROM file WHERE kind = ?').pluck().all('file');
+  await vi.waitFor(() => expect(queued().length).toBeGreaterThanOrEqual(files), 10_000);
+  const stored = (): number[] => {
+    const store = openStore(path('batches'), { rules: [] });
+    try {
+      return [...store.recent(1e6)].map((reading) => Number(JSON.parse(textOf(reading)).id));
+    } finally {
+      store.stop();
+    }
+  };
+  await vi.waitFor(
+    () => {
+      const memory = openDatabase(path('decoders.sqlite'));
+      const cursor = memory
+        .prepare("SELECT value FROM memory WHERE key LIKE 'cursor/%'")
+        .pluck()
+        .get();
+      memory.close();
+      expect(cursor).toBe(String(total));
+    },
+    { timeout: 10_000 },
+  );
+  child.child.kill('SIGKILL');
+  await child.ended;
+  console.log(`seed ${seed}, rows ${total}, files ${files}`);
+  expect(stored(), `seed ${seed}`).toEqual(Array.from({ length: total }, (_, n) => n + 1));
+  expect(new Set(queued()).size).toBe(files);
+  expect(queued()).toHaveLength(files);
+}, 300_000);
