@@ -9,6 +9,7 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Reading } from '@blocktorrent/protocol/reading.ts';
 import { matchesFilter } from '@blocktorrent/protocol/topic-filter.ts';
 import { Anchorer, type AnchorStatus } from './batch/anchorer.ts';
 import { batchRulesOf } from './batch/batch-rule.ts';
@@ -123,6 +124,7 @@ export class Gateway {
       maxDelayMs: config.batch.commitMaxDelayMs,
       onCommitted: (readings) => {
         this.taps.publish(readings);
+        this.#logCommitted(readings);
         this.#rotateIfDue();
       },
     });
@@ -147,6 +149,7 @@ export class Gateway {
   }
 
   start(): void {
+    this.#logOpen();
     this.queueAgain();
     this.#rotateIfDue();
     const checkMs = Math.min(ROTATE_CHECK_MS_MAX, this.#house.config.batch.maxAgeMs / 4);
@@ -228,9 +231,22 @@ export class Gateway {
     if (closed === null) return;
     this.#house.metrics.add('batchesClosed', 1, { reason });
     this.#house.log.info('batch closed', { batch: closed.batch, readings: closed.count, reason });
+    this.#logOpen();
     this.#enqueue(closed);
     this.#checkDisk();
     this.#wake();
+  }
+
+  /** By the batch's number a reading can be followed through the log, to the ledger's transaction. */
+  #logOpen(): void {
+    const { batch, firstSeq, count } = this.#store.current;
+    this.#house.log.info('batch open', { batch, firstSeq, readings: count });
+  }
+
+  #logCommitted(readings: readonly Reading[]): void {
+    const { batch } = this.#store.current;
+    const [first, last] = [readings[0]?.seq, readings.at(-1)?.seq];
+    this.#house.log.debug('readings committed', { batch, fromSeq: first, toSeq: last });
   }
 
   /** Also what the disk says by itself: a commit that fails is somebody's to look at. */

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { manualClock, systemClock } from '../../agent/src/runtime/clock.ts';
 import { startHttp } from '../../agent/src/runtime/http.ts';
 import { Lifecycle, signalsOf } from '../../agent/src/runtime/lifecycle.ts';
-import { createLog, silentLog } from '../../agent/src/runtime/log.ts';
+import { createLog, silentLog, withPriorities } from '../../agent/src/runtime/log.ts';
 import { METRICS, metricName } from '../../agent/src/runtime/metric-table.ts';
 import { createMetrics } from '../../agent/src/runtime/metrics.ts';
 import { MigrationError, migrate } from '../../agent/src/runtime/migrate.ts';
@@ -35,6 +35,17 @@ describe('the log', () => {
       message: 'sealed',
       chunks: 200,
     });
+  });
+
+  it('tells the journal how urgent each line is, in the way of sd-daemon(3)', () => {
+    const lines: string[] = [];
+    const stream = withPriorities({ write: (line: string) => lines.push(line) });
+    const log = createLog({ level: 'debug', stream });
+    log.debug('a');
+    log.child({ x: 1 }).info('b');
+    log.warn('c');
+    log.error('d');
+    expect(lines.map((line) => line.slice(0, 4))).toEqual(['<7>{', '<6>{', '<4>{', '<3>{']);
   });
 
   it('writes nothing below its level', () => {

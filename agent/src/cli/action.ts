@@ -26,7 +26,7 @@ export async function runAction(
   });
   output.result(value, text);
   if (verified) return;
-  throw new CliError('verification failed; the result above says where', {
-    exitCode: EXIT.verification,
-  });
+  // With JSON, standard output holds one value: the result.
+  const message = output.json ? '' : 'verification failed; the result above says where';
+  throw new CliError(message, { exitCode: EXIT.verification });
 }

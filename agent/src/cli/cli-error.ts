@@ -17,6 +17,7 @@ export class CliError extends Error {
   readonly todo: string;
   readonly exitCode: ExitCode;
 
+  /** An empty message prints nothing: the command's result has said it all. */
   constructor(message: string, detail: CliErrorDetail = {}) {
     super(message, detail.cause === undefined ? {} : { cause: detail.cause });
     this.means = detail.means ?? '';

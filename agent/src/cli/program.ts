@@ -44,6 +44,8 @@ export async function runProgram(
     if (error instanceof CommanderError && error.code === 'commander.help') return EXIT.usage;
     const shown = error instanceof CommanderError ? usageError(error) : error;
     const explanation = explain(shown);
+    // The result has said it all.
+    if (explanation.message === '') return explanation.exitCode;
     const { json = argv.includes('--json'), debug = argv.includes('--debug') } =
       program.opts<Shared>();
     const stack = debug && error instanceof Error ? (error.stack ?? '') : '';

@@ -1,6 +1,7 @@
 /** The command table: every command of `blocktorrent`, in the order of `--help`. */
 import type { CliCommand } from './command.ts';
 import { auditCommand } from './commands/audit.ts';
+import { checkCommand } from './commands/check.ts';
 import { completionCommand } from './commands/completion.ts';
 import { configCommand } from './commands/config.ts';
 import { consortiumCommand } from './commands/consortium.ts';
@@ -33,6 +34,7 @@ export const COMMANDS: readonly CliCommand[] = [
   auditCommand,
   consortiumCommand,
   initCommand,
+  checkCommand,
   configCommand,
   identityCommand,
   simulateCommand,

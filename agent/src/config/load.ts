@@ -12,6 +12,7 @@ import { ConfigError, type Position, type Problem, problemsOf } from './problems
 import { type Config, configSchema, crossIssues } from './schema.ts';
 import { type Layer, parseYaml, pathKey } from './yaml.ts';
 
+export { parseHostPort } from './fields.ts';
 export { ConfigError, type Problem, problemLine } from './problems.ts';
 export type { Config, HostPort, Role } from './schema.ts';
 

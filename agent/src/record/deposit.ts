@@ -42,7 +42,7 @@ export async function depositKey(file: QueuedFile, options: DepositOptions): Pro
     identity: identityOf(file),
     onDepositId: (txId, entropy) => {
       queue.update(file.id, { deposit: { txId, entropy: toHex(entropy) } });
-      options.log.debug('deposit: about to be sent', { id: file.id, txId });
+      options.log.debug('deposit: about to be sent', { id: file.id, batch: file.batch, txId });
     },
   });
   return { dealing };

@@ -16,6 +16,7 @@ import { encodeMasterTable } from '@blocktorrent/protocol/master-table.ts';
 import { ownersOf } from '@blocktorrent/protocol/placement.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { FilePatch, FileQueue, QueuedFile } from '../runtime/file-queue.ts';
+import type { Log } from '../runtime/log.ts';
 import type { GivenUp } from '../runtime/stage-runner.ts';
 import { type ManifestSigner, signedManifestOf } from './name.ts';
 
@@ -29,6 +30,7 @@ export interface RecordOptions extends ManifestSigner {
   readonly random: (bytes: number) => Uint8Array;
   readonly sha256: (bytes: Uint8Array) => Uint8Array;
   readonly nowMs: () => number;
+  readonly log: Log;
 }
 
 type RecordResult = FilePatch | GivenUp;
@@ -64,8 +66,13 @@ export async function recordFiles(
     if (next !== undefined && seqOf(next) !== seqOf(file) + 1) break;
   }
   const [only, ...others] = records;
-  if (only !== undefined && others.length === 0) await ledger.submit('ledger/records:Record', only);
-  else await ledger.submit('ledger/records:RecordMany', { records });
+  const { txId } =
+    only !== undefined && others.length === 0
+      ? await ledger.submit('ledger/records:Record', only)
+      : await ledger.submit('ledger/records:RecordMany', { records });
+  for (const { id, batch, fileId } of run.slice(0, records.length)) {
+    options.log.info('recorded on the ledger', { id, batch, fileId, txId });
+  }
   return [...patches, ...records.map(() => ({ masterTable: null }))];
 }
 

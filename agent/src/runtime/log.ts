@@ -4,6 +4,7 @@
  * Every line has `time` (ISO 8601), `level`, `component` and `message`; everything else is a field.
  * Fields pass through `redact.ts`, so a key, shard, identity or payload never reaches a line.
  */
+import { fstatSync } from 'node:fs';
 import { type DestinationStream, destination, type Logger, pino } from 'pino';
 import { redactFields, redactText } from './redact.ts';
 
@@ -46,7 +47,7 @@ export function createLog(options: LogOptions = {}): LeveledLog {
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    options.stream ?? destination({ fd: 2, sync: true }),
+    options.stream ?? standardError(process.env),
   );
   return {
     ...wrap(logger.child(redactFields(options.fields ?? {})), threshold),
@@ -54,6 +55,36 @@ export function createLog(options: LogOptions = {}): LeveledLog {
       threshold.level = level;
     },
   };
+}
+
+/** sd-daemon(3): the journal takes `<N>` before a line as its priority, and takes it off. */
+const PRIORITIES: Readonly<Record<number, number>> = { 20: 7, 30: 6, 40: 4, 50: 3 };
+
+/** Standard error; with priorities where it goes to systemd's journal (`JOURNAL_STREAM`). */
+function standardError(env: Readonly<Record<string, string | undefined>>): DestinationStream {
+  const stderr = destination({ fd: 2, sync: true });
+  if (!goesToJournal(env.JOURNAL_STREAM ?? '')) return stderr;
+  return withPriorities(stderr);
+}
+
+/** The same stream with each line's priority before it, for the journal. */
+export function withPriorities(stream: DestinationStream): DestinationStream {
+  const journal = {
+    // By this pino tells the level of each line.
+    [Symbol.for('pino.metadata')]: true,
+    lastLevel: 30,
+    write(line: string) {
+      stream.write(`<${PRIORITIES[journal.lastLevel] ?? 6}>${line}`);
+    },
+  };
+  return journal;
+}
+
+/** Whether `JOURNAL_STREAM` (`device:inode`, systemd.exec(5)) is our standard error. */
+function goesToJournal(journalStream: string): boolean {
+  if (journalStream === '') return false;
+  const { dev, ino } = fstatSync(2);
+  return journalStream === `${dev}:${ino}`;
 }
 
 /** A log that writes nothing; for tests and tools. */
