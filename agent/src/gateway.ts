@@ -26,6 +26,7 @@ import { DUPLICATES_REMEMBERED, Duplicates } from './ingest/duplicates.ts';
 import type { DecoderMemory } from './ingest/finding.ts';
 import { Ingest, type IngestMetrics, ownReading, type ReadingStore } from './ingest/ingest.ts';
 import { MqttSource, type MqttSourceState, type SubscriptionMemory } from './ingest/mqtt-source.ts';
+import { Rebirths } from './ingest/rebirths.ts';
 import { CURSOR_SAMPLE, type SourceState, TableSource } from './ingest/table-source.ts';
 import { Taps } from './ingest/taps.ts';
 import { linkOf, statusTopicOf } from './mqtt-link.ts';
@@ -80,6 +81,7 @@ export class Gateway {
   readonly #ingest: Ingest;
   readonly #sources: readonly MqttSource[];
   readonly #tables: readonly TableSource[];
+  readonly #rebirths: Rebirths;
   readonly #clockSynchronised = watchSynchronised();
   #deadLetters = 0;
   /** What the metrics know of the brokers. */
@@ -125,6 +127,7 @@ export class Gateway {
       onCommitted: (readings) => {
         this.taps.publish(readings);
         this.#logCommitted(readings);
+        this.#rebirths.see(readings);
         this.#rotateIfDue();
       },
     });
@@ -140,6 +143,15 @@ export class Gateway {
           onState: () => this.#countBrokers(),
         }),
     );
+    this.#rebirths = new Rebirths({
+      filters: mqtt.rules.filter(({ rebirth }) => rebirth).map(({ topic }) => topic),
+      publish: (topic, payload) => {
+        for (const source of this.#sources) source.publish(topic, payload);
+      },
+      ...systemClock,
+      onAsked: () => metrics.add('ingestRebirthRequests', 1),
+      log: ingestLog,
+    });
     this.#tables = config.sources.tables.map((table) => this.#tableSource(table, memory));
   }
 
@@ -165,6 +177,7 @@ export class Gateway {
   async stop(): Promise<void> {
     for (const timer of [this.#timer, this.#diskTimer]) if (timer !== null) clearInterval(timer);
     for (const table of this.#tables) table.stop();
+    this.#rebirths.stop();
     await Promise.all([this.#anchorer.stop(), ...this.#sources.map((source) => source.stop())]);
     this.#ingest.stop();
     this.#disk.stop();

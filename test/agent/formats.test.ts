@@ -330,7 +330,8 @@ describe('Sparkplug B', () => {
       const found = take(decode, 'DDATA/pump', data);
       expect([found.sensor, ...lines(found)]).toEqual(['plant/edge-1/pump', 'p = 2.5  @ now']);
       take(decode, 'NBIRTH', birth);
-      expect(lines(take(decode, 'DDATA/pump', data))).toEqual(['alias 7 = 2.5  @ now']);
+      const alone = ['alias 7 = 2.5  @ now', '$gap = 1  @ now'];
+      expect(lines(take(decode, 'DDATA/pump', data))).toEqual(alone);
       database.close();
     } finally {
       remove();
@@ -358,8 +359,30 @@ describe('Sparkplug B', () => {
     expect([late.historical, late.samples]).toEqual([true, []]);
     const death = take(decode, 'NDEATH', aPayload(null, null, [session(3)]));
     expect([death.historical, ...lines(death)]).toEqual([false, '$online = 0  @ now']);
-    const gone = take(decode, 'DDEATH/pump', aPayload(NOW_MS, 4, []));
+    const gone = take(decode, 'DDEATH/pump', aPayload(NOW_MS, 1, []));
     expect(lines(gone)).toEqual(['$online = 0  @ now']);
+  });
+
+  it('says how many messages of a node are missing, over the turn of the count, and not of late ones', () => {
+    const decode = createDecode(rules);
+    const gapAt = (type: string, seq: number) =>
+      take(decode, type, aPayload(NOW_MS, seq, [])).samples.find(({ name }) => name === '$gap')
+        ?.value;
+    // The first message after the start shows nothing.
+    const steps: readonly (readonly [string, number, number | undefined])[] = [
+      ['NDATA', 250, undefined],
+      ['DDATA/pump', 251, undefined],
+      ['NDATA', 254, 2],
+      ['NDATA', 253, undefined],
+      ['NDATA', 1, 2],
+      ['NDATA', 1, undefined],
+      ['NDATA', 2, undefined],
+      ['NBIRTH', 0, undefined],
+      ['DBIRTH/pump', 1, undefined],
+      ['DDATA/pump', 3, 1],
+    ];
+    for (const [type, seq, gap] of steps)
+      expect([type, seq, gapAt(type, seq)]).toEqual([type, seq, gap]);
   });
 
   it('leaves out commands and states, and refuses what is neither', () => {

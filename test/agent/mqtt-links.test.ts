@@ -4,12 +4,14 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { parseConfig } from '@blocktorrent/agent/config/load.ts';
+import { readSparkplugPayload } from '@blocktorrent/agent/ingest/decoders/sparkplug-payload.ts';
 import type { Reading } from '@blocktorrent/protocol/reading.ts';
 import { connectAsync, type IClientOptions, type MqttClient } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { gatewayConfig, startGateway, type TestGateway } from '../support/gateway.ts';
 import { type Mosquitto, startMosquitto } from '../support/mosquitto.ts';
 import { aFolder } from '../support/readings.ts';
+import { aPayload, aTopic } from '../support/sparkplug.ts';
 import { makeTlsFiles } from '../support/tls-files.ts';
 import { requireTool } from '../support/tools.ts';
 
@@ -280,6 +282,48 @@ describe('MQTT 5', () => {
     await gateway.stop();
     cleanUps.pop();
   }
+});
+
+describe('a Sparkplug node whose messages are missing', () => {
+  const commands = async (url: string): Promise<Buffer[]> => {
+    const seen: Buffer[] = [];
+    const client = await aClient(url);
+    client.on('message', (_topic, payload) => seen.push(payload));
+    await client.subscribeAsync('spBv1.0/plant/NCMD/edge-1');
+    return seen;
+  };
+  const publish = async (client: MqttClient, seq: number, type = 'NDATA') => {
+    await client.publishAsync(aTopic(type), Buffer.from(aPayload(1.7e12, seq, [])), { qos: 1 });
+  };
+
+  it('is asked for its births once, where the rule says so, and nobody else is', async () => {
+    const { url } = await aMosquitto();
+    const rule = (rebirth: string) => `[{ topic: "spBv1.0/#", decoder: sparkplug ${rebirth} }]`;
+    const quiet = aGateway(url, { rules: rule('') });
+    const asking = aGateway(url, { rules: rule(', rebirth: true'), name: 'gateway-2' });
+    const readings = [quiet, asking].map(watched);
+    for (const gateway of [quiet, asking]) await subscribed(gateway);
+    const seen = await commands(url);
+    const node = await aClient(url);
+    for (const seq of [1, 2, 5, 9]) await publish(node, seq);
+    await vi.waitFor(() => expect(seen).toHaveLength(1), 5000);
+    const metric = readSparkplugPayload(seen[0] ?? Buffer.alloc(0));
+    expect(metric.seq).toBeNull();
+    expect(metric.metrics).toMatchObject([
+      { name: 'Node Control/Rebirth', datatype: 11, value: true, alias: null },
+    ]);
+    // Both have it in the record; the command itself is a message like others.
+    for (const taken of readings) {
+      await vi.waitFor(() => expect(taken).toHaveLength(5));
+      expect(taken.map(({ samples }) => samples[0]?.value)).toEqual([
+        undefined,
+        undefined,
+        2,
+        3,
+        undefined,
+      ]);
+    }
+  });
 });
 
 describe('a configuration of a broker', () => {

@@ -172,6 +172,10 @@ function ruleSection() {
       priority: whole(0, 9)
         .default(5)
         .describe('Where the disk is full: readings of the highest priority are kept longest.'),
+      rebirth: z
+        .boolean({ error: 'true or false' })
+        .default(false)
+        .describe('Ask a Sparkplug node for its births where messages are missing: a command!'),
       unit: text('a unit', 'Cel').exactOptional().describe('Unit of the value (UCUM).'),
       separator: z
         .string()
@@ -181,6 +185,9 @@ function ruleSection() {
     })
     .superRefine((rule, context) => {
       const report = (message: string) => context.addIssue({ code: 'custom', message });
+      if (rule.rebirth && rule.decoder !== 'sparkplug') {
+        report('`rebirth` with the decoder sparkplug only');
+      }
       if (rule.topic.startsWith('$blocktorrent')) report('a topic that is not reserved');
       if (DOCUMENTS.includes(rule.decoder)) {
         if ((rule.value === undefined) === (rule.values === undefined)) {

@@ -156,6 +156,11 @@ export class MqttConnection implements Delivery {
     await this.#client.publishAsync(now.topic, now.payload, { qos: 1, retain: true });
   }
 
+  /** Publishes at QoS 0; nobody learns whether it came. */
+  publish(topic: string, payload: Uint8Array): void {
+    if (this.#client.connected) this.#client.publish(topic, Buffer.from(payload), { qos: 0 });
+  }
+
   acknowledge(messageIds: readonly number[]): number {
     if (this.#ended) return 0;
     if (!this.#client.connected) {

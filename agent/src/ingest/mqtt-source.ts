@@ -133,6 +133,11 @@ export class MqttSource {
     this.#connect();
   }
 
+  /** Publishes at QoS 0, if there is a connection. */
+  publish(topic: string, payload: Uint8Array): void {
+    this.#connection?.publish(topic, payload);
+  }
+
   /** Commits and acknowledges what was taken, and leaves; the session stays at the broker. */
   async stop(): Promise<void> {
     this.#stopped = true;

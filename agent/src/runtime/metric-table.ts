@@ -32,6 +32,7 @@ export const METRICS = {
   ingestReconnects: counter('Connections to a broker that had to be made again.'),
   ingestTableRows: counter('Rows of tables that have become readings.'),
   ingestFolderFiles: counter('Files taken from watched folders.'),
+  ingestRebirthRequests: counter('Sparkplug nodes that were asked for their births.'),
   ingestSessionsLost: counter('Sessions that a broker had forgotten when we came back.'),
   // batch
   batchOpenReadings: gauge('Readings in the open batch.'),

@@ -24,6 +24,9 @@ interface Stored {
 /** Metrics of one node, its devices included. */
 const METRICS_MAX = 65_536;
 
+/** `seq` goes from 0 to 255, and begins again. */
+const SEQ_MODULUS = 256;
+
 /** One edge node. */
 export class NodeMetrics {
   readonly #key: string;
@@ -32,6 +35,8 @@ export class NodeMetrics {
   readonly #byAlias = new Map<string, BornMetric>();
   /** `bdSeq` of the birth. */
   #session: string | null = null;
+  /** `seq` of the message to come; null where none has been seen since the start. */
+  #nextSeq: number | null = null;
 
   private constructor(key: string, memory: DecoderMemory) {
     this.#key = key;
@@ -54,6 +59,18 @@ export class NodeMetrics {
     this.#byName.clear();
     this.#byAlias.clear();
     this.#session = session;
+  }
+
+  /**
+   * Messages missing before the one with this `seq` (0..255, counted over the node and its devices).
+   * What comes late, or again, is none of them and leaves no gap: 128 or more are taken for that.
+   */
+  missingBefore(seq: number, birth: boolean): number {
+    const expected = birth ? seq : (this.#nextSeq ?? seq);
+    const ahead = (((seq - expected) % SEQ_MODULUS) + SEQ_MODULUS) % SEQ_MODULUS;
+    if (ahead >= SEQ_MODULUS / 2) return 0;
+    this.#nextSeq = (seq + 1) % SEQ_MODULUS;
+    return ahead;
   }
 
   /** Takes the metrics of a birth of the node (device '') or of one of its devices. */

@@ -53,6 +53,31 @@ export function readSparkplugPayload(bytes: Uint8Array): SparkplugPayload {
   return { timestampMs, seq, metrics };
 }
 
+/**
+ * The payload of a command that asks an edge node for its births: no `seq`, its time, and the metric
+ * by its name [tck-id-payloads-ncmd-seq, tck-id-operational-behavior-data-commands-rebirth-name].
+ */
+export function rebirthCommand(timeMs: number): Uint8Array {
+  const metric = protobuf.Writer.create()
+    .uint32(BYTES(1))
+    .string('Node Control/Rebirth')
+    .uint32(VARINT(3))
+    .uint64(timeMs)
+    .uint32(VARINT(4))
+    .uint32(BOOLEAN)
+    .uint32(VARINT(14))
+    .bool(true)
+    .finish();
+  return protobuf.Writer.create()
+    .uint32(VARINT(1))
+    .uint64(timeMs)
+    .uint32(BYTES(2))
+    .bytes(metric)
+    .finish();
+}
+
+/** Number of the datatype. */
+const BOOLEAN = 11;
 const VARINT = (field: number): number => field << 3;
 const BYTES = (field: number): number => (field << 3) | 2;
 const FLOAT = (field: number): number => (field << 3) | 5;

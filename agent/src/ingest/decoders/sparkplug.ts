@@ -4,7 +4,8 @@
  * Enters: messages of edge nodes. Leaves: a sample for each metric with a value, and `$online` (1 or
  * 0) for births and deaths. Always holds: what a birth has said is in the memory before its reading
  * is acknowledged; a death of an earlier session (`bdSeq`) changes nothing. A metric whose birth was
- * never seen is named by its alias: the value is kept.
+ * never seen is named by its alias: the value is kept. Where `seq` shows that messages are missing,
+ * sample `$gap` says how many.
  */
 import type { Sample } from '@blocktorrent/protocol/reading.ts';
 import type { DecodeRule, Decoder, DecoderInput, DecoderMemory, Finding } from '../finding.ts';
@@ -22,6 +23,12 @@ type MessageType = (typeof TYPES)[number];
 
 /** Nodes whose births are in memory; of more than that the oldest are read from the disk again. */
 const NODES_REMEMBERED_MAX = 1000;
+/** Begins the name of a metric whose birth was never seen. */
+export const UNKNOWN_ALIAS = 'alias ';
+/** Sample that says how many messages are missing before its reading. */
+export const GAP_SAMPLE = '$gap';
+/** What a sample has that is our own. */
+const OWN = { sensor: null, unit: '', timeMs: null } as const;
 /** The will's session number: it is in births and deaths, and no reading. */
 const SESSION_METRIC = 'bdSeq';
 const NOTHING: Finding = {
@@ -90,6 +97,8 @@ function findingOf(
   const readings = metrics.filter(({ name }) => name !== SESSION_METRIC);
   const samples = readings.flatMap((metric) => sampleOf(metric, device, known));
   if (birth || death) samples.push(online(birth));
+  const missing = seq === null ? 0 : known.missingBefore(seq, type === 'NBIRTH');
+  if (missing > 0) samples.push({ ...OWN, name: GAP_SAMPLE, value: missing });
   const times = readings.flatMap((metric) => metric.timestampMs ?? []);
   const deviceMs =
     timestampMs ?? (times.length === 0 ? null : times.reduce((a, b) => Math.max(a, b)));
@@ -111,13 +120,14 @@ function sessionOf({ metrics }: SparkplugPayload): string | null {
 }
 
 function online(alive: boolean): Sample {
-  return { sensor: null, name: '$online', unit: '', timeMs: null, value: Number(alive) };
+  return { ...OWN, name: '$online', value: Number(alive) };
 }
 
 function sampleOf(metric: SparkplugMetric, device: string, known: NodeMetrics): Sample[] {
   const birth = known.find(device, metric);
   const value = sampleValueOf(typed(metric.value, metric.datatype ?? birth?.datatype ?? null));
-  const name = metric.name || birth?.name || (metric.alias === null ? '' : `alias ${metric.alias}`);
+  const name =
+    metric.name || birth?.name || (metric.alias === null ? '' : `${UNKNOWN_ALIAS}${metric.alias}`);
   if (name === '') throw new DecodeError('Sparkplug: a metric without name and alias');
   if (value === null) return [];
   const unit = metric.unit ?? birth?.unit ?? '';
