@@ -11,8 +11,11 @@ import { FabricLedger } from './ledger/fabric-ledger.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import { ConsortiumView } from './ledger/membership.ts';
 import { DhtAddressBook } from './overlay/dht.ts';
+import { PlainListener } from './overlay/plain-listener.ts';
+import type { RateLimit } from './overlay/rate-limit.ts';
 import { TlsOverlay } from './overlay/tls-overlay.ts';
-import type { OverlayIdentity } from './overlay/types.ts';
+import { Tracker } from './overlay/tracker.ts';
+import type { OverlayIdentity, PeerAddress } from './overlay/types.ts';
 import { systemClock } from './runtime/clock.ts';
 import type { Log } from './runtime/log.ts';
 import { migrate } from './runtime/migrate.ts';
@@ -40,6 +43,10 @@ export function openView(config: Config, ledger: Ledger, keep: boolean): Consort
 export interface Net {
   readonly overlay: TlsOverlay;
   readonly addressBook: DhtAddressBook;
+  /** Doors for ordinary clients; null where `overlay.plain` is not configured. */
+  readonly readers: { readonly plain: PlainListener; readonly tracker: Tracker } | null;
+  /** What others are told of us; null while nothing listens. */
+  address(): PeerAddress | null;
   /** Announces our listener, if there is one. */
   start(): Promise<void>;
   stop(): Promise<void>;
@@ -72,18 +79,33 @@ export function openNet(
     nowMs: () => systemClock.nowMs(),
     log: log.child({ component: 'dht' }),
   });
+  const readers = listen ? openReaders(config, log, overlay.uplink) : null;
+  const address = () => {
+    const listener = config.overlay.advertise ?? overlay.address;
+    return listener === null ? null : { ...listener, ...doorsOf(config, readers) };
+  };
   return {
     overlay,
     addressBook,
+    readers,
+    address,
     async start() {
       await overlay.start();
       await addressBook.start();
-      log.info('overlay runs', { listens: overlay.address, dht: addressBook.address });
-      const address = config.overlay.advertise ?? overlay.address;
+      await readers?.plain.start();
+      await readers?.tracker.start();
+      log.info('overlay runs', {
+        listens: overlay.address,
+        dht: addressBook.address,
+        ...doorsOf(config, readers),
+      });
+      const told = address();
       // Not awaited: an announcement ends only when another node has taken it.
-      if (listen && address !== null) void addressBook.announce(address);
+      if (listen && told !== null) void addressBook.announce(told);
     },
     async stop() {
+      await readers?.tracker.stop();
+      await readers?.plain.stop();
       await addressBook.stop();
       await overlay.stop();
     },
@@ -94,6 +116,35 @@ export function openNet(
       const { validTo } = new X509Certificate(tlsCertificate);
       log.info('overlay certificate read again, for new links', { validTo });
     },
+  };
+}
+
+function openReaders(config: Config, log: Log, uplink: RateLimit | null): Net['readers'] {
+  const { plain } = config.overlay;
+  if (plain === undefined) return null;
+  return {
+    plain: new PlainListener({
+      listen: plain.listen,
+      uplink,
+      random: systemRandom,
+      log: log.child({ component: 'plain' }),
+    }),
+    tracker: new Tracker({
+      listen: plain.tracker.listen,
+      nowMs: () => systemClock.nowMs(),
+      log: log.child({ component: 'tracker' }),
+    }),
+  };
+}
+
+/** The addresses of our doors for ordinary clients, where there are any. */
+function doorsOf(config: Config, readers: Net['readers']): Pick<PeerAddress, 'plain' | 'tracker'> {
+  const told = config.overlay.plain;
+  const plain = told?.advertise ?? readers?.plain.address ?? null;
+  const tracker = told?.tracker.advertise ?? readers?.tracker.address ?? null;
+  return {
+    ...(plain === null ? {} : { plain }),
+    ...(tracker === null ? {} : { tracker }),
   };
 }
 

@@ -6,6 +6,8 @@ import { existsSync, statSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { decodeRecipient } from '@blocktorrent/protocol/age.ts';
+import { toBase64 } from '@blocktorrent/protocol/bytes.ts';
+import type { Hex } from '@blocktorrent/protocol/ledger-api.ts';
 import type { AnchorStatus } from './batch/anchorer.ts';
 import type { DiskStatus } from './batch/disk-keeper.ts';
 import type { Gateway, GatewayCounts } from './gateway.ts';
@@ -13,6 +15,7 @@ import { gatewayRoutes } from './gateway-controls.ts';
 import type { House } from './house.ts';
 import type { SourceState } from './ingest/table-source.ts';
 import { listPeers } from './peer-list.ts';
+import type { ExportedTorrent } from './readers.ts';
 import type { ControlCall, ControlHandler } from './runtime/control.ts';
 import type { QueuedFile, Stage } from './runtime/file-queue.ts';
 
@@ -61,6 +64,8 @@ export interface ControlsOptions {
   readonly closeBatch: () => Promise<void>;
   /** Null for an agent without the role `ingest`. */
   readonly gateway: Gateway | null;
+  /** @throws TorrentError */
+  readonly exportTorrent: (fileId: Hex) => Promise<ExportedTorrent>;
 }
 
 const LIST_MAX = 1_000;
@@ -79,6 +84,14 @@ export function controlRoutes(options: ControlsOptions): Record<string, ControlH
     },
     files: async () => house.queue.list(LIST_MAX).map(describe),
     put: (body, call) => put(body, call, options),
+    'export-torrent': async (body) => {
+      const { fileId } = Object(body) as { fileId?: unknown };
+      if (typeof fileId !== 'string' || !/^[0-9a-f]{64}$/.test(fileId)) {
+        throw refusal('export-torrent: "fileId" must be 64 hex digits');
+      }
+      const { torrent, trackers } = await options.exportTorrent(fileId);
+      return { torrent: toBase64(torrent), trackers };
+    },
     'close-batch': async () => {
       await closeBatch();
       return null;

@@ -29,6 +29,7 @@ import type { House } from './house.ts';
 import { WATCHED_FOLDER_MIGRATION, WatchedFolder } from './ingest/watched-folder.ts';
 import { countFile, countStore, gaugeHouse, measuredLedger } from './measure.ts';
 import { pipeline } from './pipeline.ts';
+import { exportTorrent, OwnersDirectory, serveReaders } from './readers.ts';
 import { DepositGroup } from './record/deposit-group.ts';
 import { appendLate } from './record/settle.ts';
 import { keepRegistered, type RegistrationOptions } from './registration.ts';
@@ -104,6 +105,13 @@ export async function runAgent(
   const house = makeHouse({ config, log, metrics, queue, ledger, view, net });
   const store = makeStore(house);
   if (store !== null) await lifecycle.start({ ...bound(store), name: 'store' });
+  const owners = new OwnersDirectory({
+    membership: view,
+    addressBook: net.addressBook,
+    own: () => net.address(),
+    nowMs: systemClock.nowMs,
+  });
+  if (store !== null && net.readers !== null) serveReaders({ ...net.readers, store, owners });
 
   const runners = makeRunners(house, watchdog, lifecycle.signal, (file) => advanced(file));
   const wake = () => {
@@ -145,6 +153,7 @@ export async function runAgent(
     house,
     gateway,
     store,
+    owners,
     watchdog,
     wake,
     folders,
@@ -202,12 +211,13 @@ async function startReports(
     readonly house: House;
     readonly gateway: Gateway | null;
     readonly store: StoreNode | null;
+    readonly owners: OwnersDirectory;
     readonly watchdog: Watchdog;
     readonly wake: () => void;
     readonly folders: readonly WatchedFolder[];
   },
 ): Promise<() => string> {
-  const { house, gateway, store, watchdog, wake, folders } = parts;
+  const { house, gateway, store, owners, watchdog, wake, folders } = parts;
   const status = (): AgentStatus => ({
     ...statusOf(house, gateway, store),
     sources: [...folders.map(({ state }) => state), ...(gateway?.tables ?? [])],
@@ -225,6 +235,8 @@ async function startReports(
     status,
     closeBatch: async () => gateway?.closeBatch(),
     gateway,
+    exportTorrent: (fileId) =>
+      exportTorrent(fileId, [store?.manifestOf(fileId), house.queue.manifestOf(fileId)], owners),
     healthz: () => watchdog.health(),
   });
   const lines = setInterval(() => lifecycle.status(line()), STATUS_LINE_MS);

@@ -13,6 +13,16 @@ export function requireTool(name: string, context: TestContext): void {
   context.skip(`the tool ${name} is not installed`);
 }
 
+/** As `requireTool`, for a module of Debian's own Python. */
+export function requirePythonModule(name: string, context: TestContext): void {
+  try {
+    execFileSync('/usr/bin/python3', ['-c', `import ${name}`], { stdio: 'ignore' });
+  } catch {
+    if (process.env.CI) throw new Error(`python3-${name} is not installed, and CI is set`);
+    context.skip(`python3-${name} is not installed`);
+  }
+}
+
 /** Standard output of a tool that must succeed; rejects with its standard error. */
 export function runTool(
   name: string,

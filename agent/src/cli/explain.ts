@@ -97,6 +97,14 @@ const TABLE: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
     timeout: LATER,
     '*': [EXIT.failure, '', ''],
   },
+  TorrentError: {
+    'unknown-here': [EXIT.usage, '', 'Ask the agent of the source, or of an owner.'],
+    'no-tracker': [
+      EXIT.failure,
+      '',
+      'Set `overlay.plain` in the configuration of the owners, and restart them.',
+    ],
+  },
   FetchError: { unavailable: LATER, 'bad-file': TAMPERED, '*': [EXIT.failure, '', ''] },
   ProtocolError: { 'bad-argument': [EXIT.usage, '', ''], '*': TAMPERED },
   MigrationError: { newer: [EXIT.usage, 'Nothing was changed.', ''], '*': [EXIT.failure, '', ''] },

@@ -11,9 +11,16 @@ export interface ControlRoutes {
   put: [PutBody, FileStatus];
   files: [null, readonly FileStatus[]];
   'close-batch': [null, null];
+  'export-torrent': [{ readonly fileId: string }, TorrentAnswer];
   'dead-letters': [DeadLettersBody, readonly DeadLetterLine[]];
   /** Each line of progress is a `TapLine`. */
   tap: [TapBody, null];
+}
+export interface TorrentAnswer {
+  /** Base64. */
+  readonly torrent: string;
+  /** Announce addresses in it. */
+  readonly trackers: readonly string[];
 }
 export interface PutBody {
   /** Absolute path; the agent reads it. */

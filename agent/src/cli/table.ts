@@ -8,6 +8,7 @@ import { consortiumCommand } from './commands/consortium.ts';
 import { deadLettersCommand } from './commands/dead-letters.ts';
 import { decodeCommand } from './commands/decode.ts';
 import { diagCommand } from './commands/diag.ts';
+import { exportTorrentCommand } from './commands/export-torrent.ts';
 import { filesCommand } from './commands/files.ts';
 import { getCommand } from './commands/get.ts';
 import { identityCommand } from './commands/identity.ts';
@@ -31,6 +32,7 @@ export const COMMANDS: readonly CliCommand[] = [
   putCommand,
   getCommand,
   filesCommand,
+  exportTorrentCommand,
   auditCommand,
   consortiumCommand,
   initCommand,

@@ -5,6 +5,7 @@
  * paths absolute and addresses split. Descriptions and examples are what people read. Units stand
  * last in names. Secrets are named by file, never given.
  */
+import { isIP } from 'node:net';
 import { matchesFilter } from '@blocktorrent/protocol/topic-filter.ts';
 import { z } from 'zod';
 import {
@@ -131,6 +132,22 @@ function overlaySection(paths: PathFields) {
       .prefault([])
       .describe('Nodes of the consortium to enter by, besides those on the ledger.'),
   });
+  const door = (what: string, example: string) => ({
+    listen: hostPort('127.0.0.1:0')
+      .prefault('127.0.0.1:0')
+      .describe(`TCP address of the ${what}; loopback unless another is given.`),
+    advertise: hostPort(example)
+      .refine(({ host }) => isIP(host) > 0, { error: 'an IP address and a port' })
+      .exactOptional()
+      .describe('IP address and port that clients are told, if another.'),
+  });
+  const plain = z.strictObject({
+    ...door('plain listener', '192.0.2.7:6882'),
+    tracker: z
+      .strictObject(door('tracker (HTTP)', '192.0.2.7:6969'))
+      .prefault({})
+      .describe('The tracker by which clients find the owners.'),
+  });
   return z
     .strictObject({
       listen: hostPort('127.0.0.1:0')
@@ -148,6 +165,11 @@ function overlaySection(paths: PathFields) {
         .exactOptional()
         .describe('Overlay key: Ed25519 seed as 64 hex digits. Needed for ingest and store.')
         .meta(IN_SAMPLE),
+      plain: plain
+        .exactOptional()
+        .describe(
+          'BitTorrent without TLS, for ordinary clients to read ciphertext. Off if absent.',
+        ),
       dht: dht.prefault({}).describe("The DHT that keeps peers' current addresses."),
       uploadBytesPerSecond: whole(16_384, 10_000_000_000)
         .exactOptional()

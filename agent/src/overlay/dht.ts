@@ -16,7 +16,7 @@ import { Client, type DhtNode, type MutableItem } from 'bittorrent-dht';
 import type { Log } from '../runtime/log.ts';
 import { createGuardedSocket } from './dht-socket.ts';
 import { privateKeyOf, rawPublicKeyOf, signRaw, verifyRaw } from './ed25519.ts';
-import type { Address, AddressBook, Membership, OverlayIdentity } from './types.ts';
+import type { Address, AddressBook, Membership, OverlayIdentity, PeerAddress } from './types.ts';
 
 export interface DhtOptions {
   readonly identity: OverlayIdentity;
@@ -58,7 +58,7 @@ export const DHT_TIMING: DhtTiming = {
 
 /** An address that was looked up, and whether for a dial that had just failed. */
 interface Found {
-  readonly address: Address;
+  readonly address: PeerAddress;
   readonly fresh: boolean;
   readonly atMs: number;
 }
@@ -69,11 +69,11 @@ export class DhtAddressBook implements AddressBook {
   readonly #privateKey: KeyObject;
   readonly #publicKey: Buffer;
   readonly #cache = new Map<string, Found>();
-  readonly #running = new Map<string, Promise<Address | null>>();
+  readonly #running = new Map<string, Promise<PeerAddress | null>>();
   readonly #known = new Set<string>();
   #dht: Client | null = null;
   #endMembership: () => void = () => undefined;
-  #announced: Address | null = null;
+  #announced: PeerAddress | null = null;
   #sequence = 0;
   #timer: NodeJS.Timeout | null = null;
   #putting = false;
@@ -129,12 +129,15 @@ export class DhtAddressBook implements AddressBook {
   }
 
   /** Resolves after the first try; what nobody took is tried again in the background. */
-  async announce(address: Address): Promise<void> {
+  async announce(address: PeerAddress): Promise<void> {
     this.#announced = address;
     await this.#put();
   }
 
-  async lookup(overlayKey: Uint8Array, options: { fresh?: boolean } = {}): Promise<Address | null> {
+  async lookup(
+    overlayKey: Uint8Array,
+    options: { fresh?: boolean } = {},
+  ): Promise<PeerAddress | null> {
     const name = Buffer.from(overlayKey).toString('hex');
     const cached = this.#cache.get(name);
     const ageMs = cached === undefined ? 0 : this.#options.nowMs() - cached.atMs;
@@ -150,10 +153,10 @@ export class DhtAddressBook implements AddressBook {
     return lookup;
   }
 
-  async #lookup(overlayKey: Uint8Array, name: string, fresh: boolean): Promise<Address | null> {
+  async #lookup(overlayKey: Uint8Array, name: string, fresh: boolean): Promise<PeerAddress | null> {
     const found = await this.#get(overlayKey);
     if (found === null) return null;
-    const address = { host: found.host, port: found.port };
+    const { name: _name, mspId: _mspId, timeMs: _timeMs, ...address } = found;
     this.#cache.set(name, { address, fresh, atMs: this.#options.nowMs() });
     return address;
   }

@@ -49,6 +49,7 @@ const BOUNDS: ReadonlyMap<
 /** One direction of one link. */
 export class MessageGuard {
   readonly #forward: (messages: Uint8Array) => void;
+  readonly #messageBytesMax: number;
   /** Holds the message that has begun; grows with what has come, not with what was promised. */
   #held = Buffer.alloc(0);
   #heldBytes = 0;
@@ -56,9 +57,16 @@ export class MessageGuard {
   #needBytes = HANDSHAKE_BYTES;
   #handshakeDone = false;
 
-  /** @param forward must be done with a block (id 7) when it returns: its bytes are used again. */
-  constructor(forward: (messages: Uint8Array) => void) {
+  /**
+   * @param forward must be done with a block (id 7) when it returns: its bytes are used again.
+   * @param messageBytesMax largest message at all; ordinary clients need no room for our own.
+   */
+  constructor(
+    forward: (messages: Uint8Array) => void,
+    messageBytesMax: number = LIMITS.overlayMessageBytesMax,
+  ) {
     this.#forward = forward;
+    this.#messageBytesMax = messageBytesMax;
   }
 
   /** Bytes held back until their message is whole. */
@@ -135,9 +143,9 @@ export class MessageGuard {
     if (begun.length < LENGTH_BYTES) return LENGTH_BYTES;
     const payloadBytes = begun.readUInt32BE(0);
     if (payloadBytes === 0) return LENGTH_BYTES;
-    if (payloadBytes > LIMITS.overlayMessageBytesMax) {
+    if (payloadBytes > this.#messageBytesMax) {
       throw new GuardError(
-        `message of ${payloadBytes} bytes, at most ${LIMITS.overlayMessageBytesMax} are taken`,
+        `message of ${payloadBytes} bytes, at most ${this.#messageBytesMax} are taken`,
       );
     }
     const id = begun[LENGTH_BYTES];

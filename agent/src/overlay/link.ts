@@ -1,17 +1,20 @@
 /**
  * One link: a TLS socket, the guard, the wire, and both directions of block traffic.
  *
- * Enters: an authenticated socket. Leaves: a `Link` for stages, once both sides have shaken hands
+ * Enters: an authenticated socket, or a plain one of an ordinary client. Leaves: a `Link` for stages, once both sides have shaken hands
  * (BEP 3, 6, 10). Always holds: whatever the other side sends, the worst that happens is that this
  * link closes with a reason.
  */
 import type { Socket } from 'node:net';
-import type { TLSSocket } from 'node:tls';
+import { fromHex, toHex } from '@blocktorrent/protocol/bytes.ts';
 import type { Hex, MspId, SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
+import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import {
+  decodeCallMessage,
   decodeManifestMessage,
   decodeReceiptMessage,
   EXTENSION,
+  encodeCallMessage,
   encodeManifestMessage,
   encodeReceiptMessage,
   type ManifestMessage,
@@ -35,9 +38,12 @@ const EXTENSION_MESSAGES_MAX = 4096;
 const EXTENSIONS: readonly unknown[] = Object.values(EXTENSION);
 /** How long a closing socket may take to flush. */
 const FLUSH_MS = 2_000;
+/** Of an ordinary client: a block with its header, a bitfield, a BEP 10 handshake. */
+const PLAIN_MESSAGE_BYTES_MAX = 32 * 1024;
 
 export interface LinkOptions {
-  readonly tls: TLSSocket;
+  /** TLS; for an ordinary client the TCP socket itself. */
+  readonly tls: Socket;
   /** The TCP socket under it. */
   readonly raw: Socket;
   readonly mspId: MspId;
@@ -53,13 +59,15 @@ export interface LinkOptions {
   /** What all links together may send and receive. */
   readonly uplink: RateLimit | null;
   readonly downlink: RateLimit | null;
+  /** To an ordinary client: no messages of ours either way, BEP 10 is not asked for. */
+  readonly plain?: boolean;
 }
 
 export class WireLink implements Link {
   readonly mspId: MspId;
   readonly incoming: boolean;
   readonly #options: LinkOptions;
-  readonly #tls: TLSSocket;
+  readonly #tls: Socket;
   readonly #wire: GuardedWire;
   readonly #client: BlockClient;
   readonly #server: BlockServer;
@@ -79,7 +87,10 @@ export class WireLink implements Link {
     this.incoming = options.infoHash === null;
     this.#infoHash = options.infoHash ?? '';
     const { limits } = options;
-    this.#wire = new GuardedWire(this.incoming ? 'tcpIncoming' : 'tcpOutgoing');
+    this.#wire = new GuardedWire(
+      this.incoming ? 'tcpIncoming' : 'tcpOutgoing',
+      options.plain === true,
+    );
     this.#client = new BlockClient(this.#wire, limits, () =>
       this.#end('stalled', `no block came for ${limits.stallMs} ms`),
     );
@@ -129,6 +140,8 @@ export class WireLink implements Link {
     if (none && this.#wire.hasFast) this.#wire.haveNone();
     else if (this.#wire.hasFast && isFull(have, chunkCount)) this.#wire.haveAll();
     else this.#wire.bitfield(have);
+    // Ordinary clients expect what there is before anything else (BEP 3, 6).
+    if (this.#options.plain && this.incoming) this.#wire.unchoke();
   }
 
   announceOne(index: number): void {
@@ -145,6 +158,10 @@ export class WireLink implements Link {
 
   sendOwnerMessage(message: OwnerMessage): void {
     this.#sendExtension(EXTENSION.owner, encodeOwnerMessage(message));
+  }
+
+  sendCall(infoHash: Hex): void {
+    this.#sendExtension(EXTENSION.call, encodeCallMessage({ infoHash: fromHex(infoHash, 20) }));
   }
 
   close(reason: string): void {
@@ -188,9 +205,12 @@ export class WireLink implements Link {
 
   #attachSocket(): void {
     const socket = this.#tls;
-    const guard = new MessageGuard((messages) => {
-      if (!this.closed) this.#wire.accept(messages);
-    });
+    const guard = new MessageGuard(
+      (messages) => {
+        if (!this.closed) this.#wire.accept(messages);
+      },
+      this.#options.plain ? PLAIN_MESSAGE_BYTES_MAX : LIMITS.overlayMessageBytesMax,
+    );
     socket.on('data', (data: Buffer) => {
       if (this.closed) return;
       try {
@@ -218,7 +238,8 @@ export class WireLink implements Link {
   }
 
   #onHandshake(infoHash: string): void {
-    if (!this.#wire.peerExtensions.extended) {
+    const plain = this.#options.plain === true;
+    if (!plain && !this.#wire.peerExtensions.extended) {
       this.#end('handshake', 'the other side does not speak BEP 10');
     } else if (!this.incoming) {
       if (infoHash !== this.#infoHash) this.#end('handshake', `answered for torrent ${infoHash}`);
@@ -227,12 +248,15 @@ export class WireLink implements Link {
     } else {
       this.#infoHash = infoHash;
       this.#options.onInfoHash(infoHash);
-      this.#sendHandshake();
+      // A plain side is not answered before it is known to ask for something that is here.
+      if (plain) this.#open();
+      if (!this.closed) this.#sendHandshake();
     }
+    if (plain && !this.incoming && !this.closed) this.#open();
   }
 
   #onExtended(name: unknown, payload: Uint8Array): void {
-    if (this.closed) return;
+    if (this.closed || this.#options.plain) return;
     if (name === 'handshake') {
       this.#open();
       return;
@@ -248,9 +272,12 @@ export class WireLink implements Link {
     } else if (name === EXTENSION.receipt) {
       const receipt = decodeReceiptMessage(payload);
       this.#handler?.onReceipt?.(this, receipt);
-    } else {
+    } else if (name === EXTENSION.owner) {
       const message = decodeOwnerMessage(payload);
       this.#handler?.onOwnerMessage?.(this, message);
+    } else {
+      const { infoHash } = decodeCallMessage(payload);
+      this.#handler?.onCall?.(this, toHex(infoHash));
     }
   }
 
@@ -263,8 +290,8 @@ export class WireLink implements Link {
       this.#end('closed', 'refused');
       return;
     }
-    this.#wire.unchoke();
-    this.#wire.interested();
+    if (!this.#options.plain) this.#wire.unchoke();
+    if (!this.#options.plain || !this.incoming) this.#wire.interested();
     this.#options.onOpen(this);
   }
 

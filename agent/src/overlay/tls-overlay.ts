@@ -107,6 +107,11 @@ export class TlsOverlay implements Overlay {
     return { host: address.address, port: address.port };
   }
 
+  /** What all our links together may send; plain ones share it. */
+  get uplink(): RateLimit | null {
+    return this.#uplink;
+  }
+
   /** Open links, for status and tests. */
   get linkCount(): number {
     return this.#links.size;

@@ -66,15 +66,26 @@ export interface Address {
   readonly port: number;
 }
 
+/** What a peer's address item says of it. */
+export interface PeerAddress extends Address {
+  /** Plain listener for ordinary clients. */
+  readonly plain?: Address;
+  /** HTTP tracker for ordinary clients. */
+  readonly tracker?: Address;
+}
+
 /** Finds peers by their overlay key (PROTOCOL §5: the DHT holds addresses, never content). */
 export interface AddressBook {
   /** Publishes this peer's address now, and again from time to time until stopped. */
-  announce(address: Address): Promise<void>;
+  announce(address: PeerAddress): Promise<void>;
   /**
    * The last address that the holder of `overlayKey` (32 bytes) signed, or null. `fresh` skips the
    * local cache: for after a failed dial.
    */
-  lookup(overlayKey: Uint8Array, options?: { readonly fresh?: boolean }): Promise<Address | null>;
+  lookup(
+    overlayKey: Uint8Array,
+    options?: { readonly fresh?: boolean },
+  ): Promise<PeerAddress | null>;
 }
 
 /** Why a link, or one request on it, ended without a result; switch on `code`. */
@@ -132,6 +143,8 @@ export interface Link {
   sendReceipt(receipt: SignedReceipt): void;
   /** @throws LinkError 'violation' when the other side does not speak `bt_owner`. */
   sendOwnerMessage(message: OwnerMessage): void;
+  /** Asks the other side of a standing link to dial us. @throws LinkError 'violation' as above. */
+  sendCall(infoHash: Hex): void;
   /** Ends the link; `reason` goes to the log of both sides' owners, not over the wire. */
   close(reason: string): void;
 }
@@ -143,6 +156,8 @@ export interface LinkHandler {
   readonly onManifestMessage?: (link: Link, message: ManifestMessage) => void;
   readonly onReceipt?: (link: Link, receipt: SignedReceipt) => void;
   readonly onOwnerMessage?: (link: Link, message: OwnerMessage) => void;
+  /** The other side of a standing link asks to be dialled about a torrent. */
+  readonly onCall?: (link: Link, infoHash: Hex) => void;
   /** The other side has more chunks than before. */
   readonly onHave?: (link: Link) => void;
   readonly onClose?: (link: Link, reason: string) => void;

@@ -1,6 +1,7 @@
 /**
  * bittorrent-protocol's wire with two changes: what its parser or a listener throws while bytes are
- * read becomes the event `violation` of this wire, and our BEP 10 extensions are announced.
+ * read becomes the event `violation` of this wire, and our BEP 10 extensions are announced, but not
+ * to ordinary clients.
  * This is the one file that imports the library.
  */
 import { EXTENSION } from '@blocktorrent/protocol/overlay-messages.ts';
@@ -8,11 +9,10 @@ import Wire from 'bittorrent-protocol';
 
 /** Emits what bittorrent-protocol emits, and `violation` with an Error. */
 export class GuardedWire extends Wire {
-  constructor(type: 'tcpIncoming' | 'tcpOutgoing') {
+  /** @param plain the other side is an ordinary client. */
+  constructor(type: 'tcpIncoming' | 'tcpOutgoing', plain: boolean) {
     super(type);
-    this.use(ManifestExtension);
-    this.use(ReceiptExtension);
-    this.use(OwnerExtension);
+    if (!plain) for (const extension of EXTENSIONS) this.use(extension);
     this.extendedHandshake.v = 'blocktorrent';
   }
 
@@ -31,9 +31,8 @@ export class GuardedWire extends Wire {
 }
 
 /** Only the name matters to the library: messages arrive as its event `extended`. */
-class ManifestExtension {}
-Object.defineProperty(ManifestExtension.prototype, 'name', { value: EXTENSION.manifest });
-class ReceiptExtension {}
-Object.defineProperty(ReceiptExtension.prototype, 'name', { value: EXTENSION.receipt });
-class OwnerExtension {}
-Object.defineProperty(OwnerExtension.prototype, 'name', { value: EXTENSION.owner });
+const EXTENSIONS = Object.values(EXTENSION).map((name) => {
+  class Extension {}
+  Object.defineProperty(Extension.prototype, 'name', { value: name });
+  return Extension;
+});

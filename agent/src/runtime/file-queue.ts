@@ -179,6 +179,11 @@ export class FileQueue {
     );
   }
 
+  /** Canonical bytes of a named file's manifest, or null. */
+  manifestOf(fileId: string): Uint8Array | null {
+    return this.#one('SELECT * FROM file WHERE fileId = ?', fileId)?.manifest ?? null;
+  }
+
   /** Newest first. */
   list(limit: number): QueuedFile[] {
     return this.#all('SELECT * FROM file ORDER BY id DESC LIMIT ?', limit);

@@ -39,6 +39,8 @@ const RESUME_MAX = 16;
 interface Torrent {
   readonly infoHash: Hex;
   readonly links: Set<Link>;
+  /** Ordinary clients: they are given blocks, and nothing is expected of them. */
+  readonly readers: Set<Link>;
   readonly keepers: Map<Hex, FileKeeper>;
   /** Files on their way into `keepers`. */
   readonly starting: Map<Hex, Promise<FileKeeper>>;
@@ -75,6 +77,31 @@ export class StoreNode {
     this.#acceptOwner = acceptor;
   }
 
+  /** For an ordinary client: blocks of a file that is kept here; null for any other. */
+  acceptReader(link: Link): LinkHandler | null {
+    if (this.#abort.signal.aborted || !this.knows(link.infoHash)) return null;
+    const torrent = this.#torrent(link.infoHash);
+    torrent.readers.add(link);
+    void torrent.loaded.then(() => this.#greet(torrent, link));
+    return {
+      read: (index, offset, length) => this.#read(torrent, index, offset, length),
+      onClose: () => {
+        torrent.readers.delete(link);
+        this.#tidy(torrent);
+      },
+    };
+  }
+
+  /** Whether chunks of this torrent are kept here, or will be. */
+  knows(infoHash: Hex): boolean {
+    return this.#catalog.byInfoHash(infoHash).length > 0;
+  }
+
+  /** Canonical bytes of a kept file's manifest, or null. */
+  manifestOf(fileId: Hex): Uint8Array | null {
+    return this.#catalog.get(fileId)?.signed.manifest ?? null;
+  }
+
   /** Goes on with an unfinished file, if it is not under way. */
   resume({ infoHash }: Pick<KeptFile, 'infoHash'>): void {
     const torrent = this.#torrent(infoHash);
@@ -99,7 +126,7 @@ export class StoreNode {
     torrent.keepers.delete(fileId);
     await keeper.stop();
     if (torrent.keepers.size > 0 || torrent.starting.size > 0) return;
-    for (const link of torrent.links) link.close('the file rests');
+    for (const link of [...torrent.links, ...torrent.readers]) link.close('the file rests');
     this.#torrents.delete(infoHash);
   }
 
@@ -150,7 +177,7 @@ export class StoreNode {
     this.#options.overlay.onIncoming(() => null);
     for (const torrent of this.#torrents.values()) {
       await torrent.loaded;
-      for (const link of torrent.links) link.close('stopping');
+      for (const link of [...torrent.links, ...torrent.readers]) link.close('stopping');
       for (const keeper of torrent.keepers.values()) await keeper.stop();
     }
     this.#torrents.clear();
@@ -180,6 +207,7 @@ export class StoreNode {
       keepers: new Map(),
       starting: new Map(),
       links: new Set(),
+      readers: new Set(),
       loaded: Promise.resolve().then(() => this.#load(torrent)),
     };
     this.#torrents.set(infoHash, torrent);
@@ -222,7 +250,7 @@ export class StoreNode {
       onLink: (link) => this.#adopt(torrent, link),
       dial: (mspId) => this.#dial(torrent, mspId),
       announce: (index) => {
-        for (const link of torrent.links) link.announceOne(index);
+        for (const link of [...torrent.links, ...torrent.readers]) link.announceOne(index);
       },
       onComplete: () => {
         this.#options.onEvent?.({ type: 'complete', fileId: plan.fileId });
@@ -374,7 +402,7 @@ export class StoreNode {
       if (!isOwner || isSource || keepers.some((keeper) => keeper.isNeededBy(link))) continue;
       link.close('both have everything');
     }
-    if (torrent.links.size === 0) this.#torrents.delete(torrent.infoHash);
+    if (torrent.links.size + torrent.readers.size === 0) this.#torrents.delete(torrent.infoHash);
   }
 }
 
