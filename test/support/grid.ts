@@ -24,6 +24,7 @@ import { StoreNode } from '../../agent/src/store/store-node.ts';
 import type { StoreEvent, StoreTiming } from '../../agent/src/store/types.ts';
 import { AUDITOR_MSP } from '../../devledger/src/pki.ts';
 import { createTrialPeers, TrialMembership, type TrialPeer } from './membership.ts';
+import { type ProxyFaults, SlowProxy } from './slow-proxy.ts';
 
 const LOOPBACK = { host: '127.0.0.1', port: 0 };
 
@@ -33,6 +34,8 @@ export interface GridOptions {
   readonly log?: Log;
   readonly storeTiming?: Partial<StoreTiming>;
   readonly limits?: Partial<LinkLimits>;
+  /** Every node is reached through a proxy with these faults only. */
+  readonly slowLine?: ProxyFaults;
 }
 
 /** What a peer's links together may send and receive. */
@@ -112,6 +115,11 @@ export class Grid {
     return peer;
   }
 
+  /** TLS records that were held back on the way to or from a node. */
+  get delayedRecords(): number {
+    return this.nodes.reduce((sum, node) => sum + node.delayedRecords, 0);
+  }
+
   async stop(): Promise<void> {
     await Promise.all(this.#gridPeers.map((peer) => peer.stop()));
     await Promise.all(this.nodes.map((node) => node.kill()));
@@ -126,6 +134,7 @@ export class GridNode {
   readonly #grid: Grid;
   readonly #peer: TrialPeer;
   #net: GridPeer | null = null;
+  readonly #line: SlowProxy | null;
   #store: StoreNode | null = null;
   #database: Database | null = null;
   #corrupt = 0;
@@ -136,6 +145,13 @@ export class GridNode {
     this.#grid = grid;
     this.#peer = peer;
     this.mspId = peer.mspId;
+    const { slowLine } = grid.options;
+    this.#line = slowLine === undefined ? null : new SlowProxy(slowLine);
+  }
+
+  /** Records held back by its slow line. */
+  get delayedRecords(): number {
+    return this.#line?.delayed ?? 0;
   }
 
   get alive(): boolean {
@@ -195,7 +211,9 @@ export class GridNode {
       registered[at] = { ...known, dhtAddress: `${dht.host}:${dht.port}` };
       this.#grid.membership.changed();
     }
-    if (overlay.address !== null) await addressBook.announce(overlay.address);
+    if (overlay.address === null) return;
+    const port = await this.#line?.start(overlay.address.port);
+    await addressBook.announce(port === undefined ? overlay.address : { ...overlay.address, port });
   }
 
   /** Off the net at once; its disk stays. */
@@ -204,6 +222,7 @@ export class GridNode {
     this.#net = null;
     this.#store = null;
     this.#database = null;
+    await this.#line?.stop();
     await net?.stop();
     await store?.stop();
     database?.close();
