@@ -2,6 +2,8 @@
  * Reading by ordinary BitTorrent clients: joins the plain listener and the tracker with the store,
  * and finds the other owners' by the addresses that their peers signed.
  *
+ * The other way round, an auditor may fetch from an ordinary client that has a ciphertext.
+ *
  * Enters: a configuration with `overlay.plain`. Leaves: blocks of kept files, lists of owners, .torrent
  * files. Always holds: what is given away is ciphertext, and only of files that are kept here.
  */
@@ -11,7 +13,8 @@ import { fromHex } from '@blocktorrent/protocol/bytes.ts';
 import type { Hex } from '@blocktorrent/protocol/ledger-api.ts';
 import { decodeManifest } from '@blocktorrent/protocol/manifest.ts';
 import { encodeTorrent, TRACKERS_MAX } from '@blocktorrent/protocol/torrent-file.ts';
-import type { PlainListener } from './overlay/plain-listener.ts';
+import type { Seed } from './audit/fetch.ts';
+import { dialPlain, type PlainListener } from './overlay/plain-listener.ts';
 import type { Tracker } from './overlay/tracker.ts';
 import type { Address, AddressBook, Membership, PeerAddress } from './overlay/types.ts';
 import type { StoreNode } from './store/store-node.ts';
@@ -134,4 +137,36 @@ export async function exportTorrent(
 
 function announceUrl({ host, port }: Address): string {
   return `http://${isIPv6(host) ? `[${host}]` : host}:${port}/announce`;
+}
+
+/** A client that does not say what it has within this has nothing. */
+const SEED_MS = 5_000;
+
+/** An ordinary client at an address, to fetch a ciphertext from (`audit fetch --peer`). */
+export function seedAt(address: Address, random: (bytes: number) => Uint8Array): Seed {
+  return {
+    name: `${isIPv6(address.host) ? `[${address.host}]` : address.host}:${address.port}`,
+    async dial(infoHash, handler, signal) {
+      const said = Promise.withResolvers<void>();
+      const link = await dialPlain({
+        address,
+        infoHash,
+        random,
+        signal,
+        handler: {
+          ...handler,
+          onHave: (from) => {
+            said.resolve();
+            handler.onHave?.(from);
+          },
+          onClose: (from, reason) => {
+            said.resolve();
+            handler.onClose?.(from, reason);
+          },
+        },
+      });
+      await Promise.race([said.promise, pause(SEED_MS, undefined, { ref: false })]);
+      return link;
+    },
+  };
 }

@@ -17,7 +17,7 @@ import {
   manifestChunkCount,
   manifestChunkDigests,
 } from '@blocktorrent/protocol/manifest.ts';
-import type { AddressBook, Link, Membership, Overlay } from '../overlay/types.ts';
+import type { AddressBook, Link, LinkHandler, Membership, Overlay } from '../overlay/types.ts';
 import { FaultList } from './fault-list.ts';
 
 export interface FetchOptions {
@@ -30,12 +30,22 @@ export interface FetchOptions {
   /** When the ledger took them: keys that were revoked later count. */
   readonly recordedAtMs: number;
   readonly outputPath: string;
+  /** Ordinary clients that may have the ciphertext: asked like owners, but nothing is their fault. */
+  readonly seeds?: readonly Seed[];
   readonly overlay: Overlay;
   readonly addressBook: AddressBook;
   readonly membership: Membership;
   readonly signal: AbortSignal;
   readonly onProgress?: (progress: FetchProgress) => void;
   readonly timing?: Partial<FetchTiming>;
+}
+
+/** A BitTorrent client of anybody; what it gives is checked like everything else. */
+export interface Seed {
+  /** Its address, for the report. */
+  readonly name: string;
+  /** Resolves once it has said what it has. @throws LinkError */
+  readonly dial: (infoHash: string, handler: LinkHandler, signal: AbortSignal) => Promise<Link>;
 }
 
 export interface FetchTiming {
@@ -87,7 +97,9 @@ const HANG_UPS_MAX = 64;
 
 /** What is known of one owner while fetching. */
 interface Owner {
+  /** Of a seed: its name, which is no organisation's. */
   readonly mspId: MspId;
+  readonly seed: Seed | null;
   link: Link | null;
   /** No more tries: it could not be reached, hung, or hung up too often. */
   gone: boolean;
@@ -158,7 +170,10 @@ class Fetching {
       throw new FetchError('bad-argument', found, []);
     }
     const names = [...new Set(options.owners.flat())].sort();
-    this.#owners = new Map(names.map((mspId) => [mspId, newOwner(mspId)]));
+    this.#owners = new Map(names.map((mspId) => [mspId, newOwner(mspId, null)]));
+    for (const seed of options.seeds ?? []) {
+      this.#owners.set(seed.name, newOwner(seed.name, seed));
+    }
   }
 
   async run(): Promise<FetchResult> {
@@ -221,13 +236,19 @@ class Fetching {
     while (!owner.gone && !this.#abort.signal.aborted) {
       const ended = Promise.withResolvers<void>();
       try {
-        const link = await overlay.dialMember({
-          mspId: owner.mspId,
-          infoHash: this.#infoHash,
-          addressBook,
-          signal: this.#abort.signal,
-          handler: { onClose: () => ended.resolve() },
-        });
+        const { signal } = this.#abort;
+        const infoHash = this.#infoHash;
+        const handler = { onClose: () => ended.resolve(), onHave: () => this.#spread() };
+        const link =
+          owner.seed === null
+            ? await overlay.dialMember({
+                mspId: owner.mspId,
+                infoHash,
+                addressBook,
+                signal,
+                handler,
+              })
+            : await owner.seed.dial(infoHash, handler, signal);
         owner.link = link;
         owner.tried.resolve();
         if (this.#abort.signal.aborted) link.close('fetched');
@@ -246,7 +267,7 @@ class Fetching {
     }
     const silent = owner.gone || owner.asked === 0;
     if (silent && !owner.unfit && !this.#options.signal.aborted) {
-      this.#faults.add('unreachable', owner.mspId, null, reason || 'no address is known');
+      this.#fault('unreachable', owner, null, reason || 'no address is known');
     }
     this.#spread();
   }
@@ -286,9 +307,10 @@ class Fetching {
   /** The least loaded owner that can be asked; those never asked come first, suspects last. */
   #choose(index: number): Owner | 'later' | 'nobody' {
     const names = this.#options.owners[index] ?? [];
-    const possible = names.flatMap((mspId) => {
-      const owner = this.#owners.get(mspId);
-      return owner === undefined || owner.gone || owner.barred.has(index) ? [] : [owner];
+    const possible = [...this.#owners.values()].filter((owner) => {
+      const { mspId, seed, link } = owner;
+      if (owner.gone || owner.barred.has(index)) return false;
+      return seed === null ? names.includes(mspId) : link === null || link.has(index);
     });
     if (possible.length === 0) return 'nobody';
     const trusted = possible.filter((owner) => !owner.suspect);
@@ -347,15 +369,16 @@ class Fetching {
       if (await this.#isRight(index, bytes)) return bytes;
       owner.suspect = true;
       owner.barred.add(index);
-      this.#faults.add('bad-chunk', owner.mspId, index, 'differs from the manifest’s digests');
+      this.#fault('bad-chunk', owner, index, 'differs from the manifest’s digests');
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? error.code : null;
-      if (code === 'rejected') {
+      if (code === 'rejected' && owner.seed === null) {
         owner.barred.add(index);
-        this.#faults.add('missing-chunk', owner.mspId, index, 'it does not show the chunk');
+        this.#fault('missing-chunk', owner, index, 'it does not show the chunk');
       } else if (code === 'stalled') {
         this.#giveUp(owner, index, 'it does not answer');
-      } else if (code === 'closed' || code === 'violation') {
+      } else if (code === 'rejected' || code === 'closed' || code === 'violation') {
+        // A seed also rejects what it was asked for before it choked us (BEP 6).
         owner.hangUps += 1;
         if (owner.hangUps > HANG_UPS_MAX) this.#giveUp(owner, index, 'it hangs up');
       } else if (code !== 'aborted') {
@@ -365,10 +388,14 @@ class Fetching {
     return null;
   }
 
+  #fault(kind: Fault['kind'], owner: Owner, index: number | null, detail: string): void {
+    if (owner.seed === null) this.#faults.add(kind, owner.mspId, index, detail);
+  }
+
   #giveUp(owner: Owner, index: number, detail: string): void {
     owner.gone = true;
     owner.unfit = true;
-    this.#faults.add('missing-chunk', owner.mspId, index, detail);
+    this.#fault('missing-chunk', owner, index, detail);
   }
 
   /** Owners that happened not to be asked for anything show one chunk each. */
@@ -394,9 +421,10 @@ class Fetching {
   }
 }
 
-function newOwner(mspId: MspId): Owner {
+function newOwner(mspId: MspId, seed: Seed | null): Owner {
   return {
     mspId,
+    seed,
     link: null,
     gone: false,
     unfit: false,

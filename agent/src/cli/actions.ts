@@ -11,11 +11,13 @@ import type {
   ProposalState,
 } from '@blocktorrent/protocol/ledger-api.ts';
 import { openLedger, openNet, openView } from '../assemble.ts';
-import type { FetchResult } from '../audit/fetch.ts';
+import type { FetchResult, Seed } from '../audit/fetch.ts';
 import type { FetchTarget } from '../audit/recover.ts';
 import type { Config } from '../config/load.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { serialOf } from '../overlay/peer-identity.ts';
+import type { Address } from '../overlay/types.ts';
+import { seedAt } from '../readers.ts';
 import type { Log } from '../runtime/log.ts';
 import { systemRandom } from '../runtime/random.ts';
 import { table, timeText } from './output.ts';
@@ -52,6 +54,8 @@ export interface AuditFetchOptions {
   readonly outputDir: string;
   /** Close the request on the ledger with the outcome. */
   readonly close: boolean;
+  /** Ordinary BitTorrent clients to fetch from besides the owners. */
+  readonly peers: readonly Address[];
   /** Patience with votes and releases; null: until the request expires. */
   readonly timeoutMs: number | null;
 }
@@ -95,7 +99,7 @@ export async function auditFetch(
   options: AuditFetchOptions,
   context: ActionContext,
 ): Promise<ActionResult> {
-  const { requestId, outputDir, close, timeoutMs } = options;
+  const { requestId, outputDir, close, peers, timeoutMs } = options;
   const [{ loadIdentities }, { runAudit }] = await Promise.all([
     import('../audit/request.ts'),
     import('../audit/audit.ts'),
@@ -103,7 +107,8 @@ export async function auditFetch(
   const identities = await loadIdentities(auditsDir(context.config), requestId);
   const patience = timeoutMs === null ? [] : [AbortSignal.timeout(timeoutMs)];
   const signal = AbortSignal.any([context.signal, ...patience]);
-  return withReader(context, signal, async (ledger, fetch) => {
+  const seeds = peers.map((address) => seedAt(address, systemRandom));
+  return withReader({ context, signal, seeds }, async (ledger, fetch) => {
     const report = await runAudit({
       ledger,
       requestId,
@@ -310,7 +315,7 @@ export async function getFile(options: GetOptions, context: ActionContext): Prom
   ]);
   const identities = readIdentities(identityPath);
   const workDir = join(context.config.dataDir, 'get', fileId);
-  return withReader(context, context.signal, async (ledger, fetch) => {
+  return withReader({ context, signal: context.signal }, async (ledger, fetch) => {
     const { signal } = context;
     const got = await getShared({ ledger, fileId, identities, outputPath, workDir, fetch, signal });
     const value = { fileId, path: outputPath, ...got };
@@ -332,13 +337,17 @@ async function withLedger(
 
 /** A ledger and a way to fetch from owners: what a reader without a running agent needs. */
 async function withReader(
-  context: ActionContext,
-  signal: AbortSignal,
+  reading: {
+    readonly context: ActionContext;
+    readonly signal: AbortSignal;
+    readonly seeds?: readonly Seed[];
+  },
   body: (
     ledger: Ledger,
     fetch: (target: FetchTarget) => Promise<FetchResult>,
   ) => Promise<ActionResult>,
 ): Promise<ActionResult> {
+  const { context, signal, seeds = [] } = reading;
   const { config, log } = context;
   const { fetchFile } = await import('../audit/fetch.ts');
   return withLedger(context, async (ledger) => {
@@ -349,7 +358,7 @@ async function withReader(
       await net.start();
       const { overlay, addressBook } = net;
       return await body(ledger, (target) =>
-        fetchFile({ ...target, overlay, addressBook, membership: view, signal }),
+        fetchFile({ ...target, overlay, addressBook, membership: view, seeds, signal }),
       );
     } finally {
       await net.stop();

@@ -35,6 +35,14 @@ export function overlayKey(text: string): string {
   throw wrong('an overlay key of 64 hex digits', text);
 }
 
+/** `host:port`, an IPv6 host in brackets. */
+export function address(text: string): { host: string; port: number } {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(text);
+  const [host, port] = [match?.[1] ?? match?.[2], Number(match?.[3])];
+  if (host !== undefined && port >= 1 && port <= 65_535) return { host, port };
+  throw wrong('host:port', text);
+}
+
 const UNIT_MS: Readonly<Record<string, number>> = {
   ms: 1,
   s: 1_000,

@@ -1,11 +1,12 @@
 /** `blocktorrent audit …`: ask for an audit, vote on one, carry one out (P §3.2.4). */
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import type { Address } from '../../overlay/types.ts';
 import { runAction } from '../action.ts';
 import { CliError } from '../cli-error.ts';
 import type { CliCommand, ContextOf } from '../command.ts';
 import { EXIT } from '../exit-codes.ts';
-import { duration, fileId, instant, requestId } from '../options.ts';
+import { address, duration, fileId, instant, requestId } from '../options.ts';
 
 const STATES = ['any', 'open', 'approved', 'denied', 'expired', 'closed'] as const;
 
@@ -88,6 +89,7 @@ function vote(
 interface FetchOptions {
   readonly out: string;
   readonly close: boolean;
+  readonly peer: readonly Address[];
   readonly timeout?: number;
 }
 
@@ -97,6 +99,12 @@ function fetchAudit(command: Command, contextOf: ContextOf): void {
     .description('wait for the vote, recover the files from their owners, verify, report')
     .argument('<request-id>', 'as `audit request` printed it', requestId)
     .requiredOption('-o, --out <folder>', 'where to put what is recovered')
+    .option(
+      '--peer <host:port>',
+      'an ordinary BitTorrent client to fetch from as well; may be repeated',
+      (text: string, before: readonly Address[]) => [...before, address(text)],
+      [],
+    )
     .option('--no-close', 'leave the request open on the ledger')
     .option('--timeout <duration>', 'stop waiting after, e.g. 10m', duration)
     .action(async (id: string, options: FetchOptions) => {
@@ -106,6 +114,7 @@ function fetchAudit(command: Command, contextOf: ContextOf): void {
             requestId: id,
             outputDir: resolve(options.out),
             close: options.close,
+            peers: options.peer,
             timeoutMs: options.timeout ?? null,
           },
           action,
