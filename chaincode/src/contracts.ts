@@ -6,10 +6,10 @@
  */
 import type { CHAINCODE } from '@blocktorrent/protocol/ledger-api.ts';
 import type { Contract } from 'fabric-contract-api';
-import ChaincodeFromContract from 'fabric-shim/lib/contract-spi/chaincodefromcontract.js';
 import { ARGUMENTS } from './arguments.ts';
 import { AuditsContract } from './audits-contract.ts';
 import { ConsortiumContract } from './consortium-contract.ts';
+import { Dispatcher } from './dispatch.ts';
 import { KeysContract } from './keys-contract.ts';
 import { RecordsContract } from './records-contract.ts';
 
@@ -43,7 +43,7 @@ export function transactionNames(chaincode: ChaincodeName, contract: string): st
 }
 
 /** The chaincode as fabric-shim's server takes it. */
-export function createChaincode(chaincode: ChaincodeName): ChaincodeFromContract {
+export function createChaincode(chaincode: ChaincodeName): Dispatcher {
   const classes = [...CONTRACTS[chaincode]];
   const contracts: Record<string, { name: string; transactions: { name: string }[] }> = {
     'org.hyperledger.fabric': {
@@ -51,11 +51,16 @@ export function createChaincode(chaincode: ChaincodeName): ChaincodeFromContract
       transactions: [{ name: 'GetMetadata' }],
     },
   };
+  const own = new Map<string, Contract>();
+  const transactions = new Set<string>();
   for (const ContractClass of classes) {
-    const name = new ContractClass().getName();
-    const transactions = transactionNames(chaincode, name).map((one) => ({ name: one }));
-    contracts[name] = { name, transactions };
+    const instance = new ContractClass();
+    const name = instance.getName();
+    const names = transactionNames(chaincode, name);
+    own.set(name, instance);
+    for (const one of names) transactions.add(`${name}:${one}`);
+    contracts[name] = { name, transactions: names.map((one) => ({ name: one })) };
   }
   const serializers = { transaction: 'json', serializers: { json: JsonResult } };
-  return new ChaincodeFromContract(classes, serializers, { contracts }, chaincode, '1');
+  return new Dispatcher([classes, serializers, { contracts }, chaincode, '1'], own, transactions);
 }
