@@ -33,6 +33,8 @@ const CHUNKS = [10, 20, 40, 50, 60, 80, 100, 120, 140, 160, 180, 200];
 const LIMIT_BYTES_PER_SECOND = 5_000_000;
 const ROUND = { filesEach: 10, bytes: 5 * MIB, chunksTarget: 50 };
 const RETRIEVED = 5;
+const WARM_UPS = 3;
+const WARM_UP_BYTES = 25 * MIB;
 const UNITS = {
   splitSeconds: 's',
   distributeSeconds: 's',
@@ -201,6 +203,18 @@ export async function measureSixSources(
   }
 }
 
+/** Agents run for months: what counts is what they do once their code is compiled. */
+async function warmUp(cast: BenchCast, source: PeerProcess, swarm: Swarm): Promise<void> {
+  const path = join(cast.dir, 'warm-up.age');
+  for (let turn = 0; turn < WARM_UPS; turn++) {
+    await writeCiphertext(path, WARM_UP_BYTES);
+    const cut = await split(source, path, 200);
+    await ourTrial(cast, source, cut, { fetch: true });
+    await swarmTrial(swarm, cast.dir, cut.file, { fetch: true, uploadBytesPerSecond: null });
+  }
+  await rm(path);
+}
+
 async function withStage(
   uploadBytesPerSecond: number | null,
   work: (stage: Stage) => Promise<void>,
@@ -216,6 +230,7 @@ async function withStage(
   const tlsCopy = await TlsCopy.start(join(cast.pkiDir, 'Org1MSP'));
   try {
     if (cast.source === null) throw new Error('this cast has no bare source');
+    if (uploadBytesPerSecond === null) await warmUp(cast, cast.source, swarm);
     await work({ cast, source: cast.source, swarm, tlsCopy });
   } finally {
     await tlsCopy.stop();

@@ -149,7 +149,7 @@ function insideAgent(
   const allowedValue = to === 'crypto' || Object.hasOwn(VALUES_ALLOWED, one.to ?? '');
   if (ADAPTERS.includes(from)) {
     if (STAGES.includes(to)) return say('an adapter never imports a stage');
-    if (one.typeOnly && to === 'runtime') return [];
+    if ((one.typeOnly && to === 'runtime') || to === 'crypto') return [];
     return say('an adapter imports protocol and its library, never another adapter');
   }
   if (STAGES.includes(from)) {

@@ -17,6 +17,7 @@ import {
   manifestChunkCount,
   manifestChunkDigests,
 } from '@blocktorrent/protocol/manifest.ts';
+import { sharedBuffer } from '../crypto/chunk-thread.ts';
 import type { AddressBook, Link, LinkHandler, Membership, Overlay } from '../overlay/types.ts';
 import { FaultList } from './fault-list.ts';
 
@@ -329,7 +330,7 @@ class Fetching {
   async #fetch(index: number, owner: Owner): Promise<void> {
     const length = this.#lengthOf(index);
     this.#flightBytes += length;
-    const buffer = this.#buffers.pop() ?? Buffer.allocUnsafeSlow(this.#chunkBytes);
+    const buffer = this.#buffers.pop() ?? sharedBuffer(this.#chunkBytes);
     const bytes = await this.#ask(index, owner, buffer);
     if (bytes === null) {
       this.#waiting.add(index);

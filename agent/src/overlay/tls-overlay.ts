@@ -21,10 +21,10 @@ import {
 } from 'node:tls';
 import type { ChunkDigests } from '@blocktorrent/protocol/digest.ts';
 import type { Hex, MspId } from '@blocktorrent/protocol/ledger-api.ts';
+import { digestChunkInThread } from '../crypto/chunk-thread.ts';
 import type { Log } from '../runtime/log.ts';
 import { SocketAccounts } from './accounts.ts';
 import { dialMember } from './dial-member.ts';
-import { digestChunkAsync } from './digest-chunk.ts';
 import { WireLink } from './link.ts';
 import { LINK_LIMITS, type LinkLimits } from './link-limits.ts';
 import { type PeerChain, RootTable, whatEnded } from './peer-identity.ts';
@@ -165,7 +165,7 @@ export class TlsOverlay implements Overlay {
   }
 
   digestChunk(bytes: Uint8Array): Promise<ChunkDigests> {
-    return digestChunkAsync(bytes);
+    return digestChunkInThread(bytes);
   }
 
   async dial(options: DialOptions): Promise<Link> {

@@ -1,12 +1,18 @@
 /**
  * Memory for chunks in flight, over all files: at most so many bytes, in buffers that are used again,
- * so that a large file makes no garbage. One chunk always fits.
+ * so that a large file makes no garbage. One chunk always fits. They are shared memory, where
+ * `crypto/chunk-thread.ts` reads them; what nobody used for a second is given back.
  */
+import { sharedBuffer } from '../crypto/chunk-thread.ts';
+
+const IDLE_MS = 1_000;
+
 export class ChunkBuffers {
   readonly #bytesMax: number;
   readonly #onFree: () => void;
   #free: Buffer[] = [];
   #takenBytes = 0;
+  #idleTimer: NodeJS.Timeout | null = null;
 
   constructor(bytesMax: number, onFree: () => void) {
     this.#bytesMax = bytesMax;
@@ -17,7 +23,7 @@ export class ChunkBuffers {
   tryTake(bytes: number): Buffer | null {
     if (this.#takenBytes > 0 && this.#takenBytes + bytes > this.#bytesMax) return null;
     const at = this.#free.findIndex((free) => free.length >= bytes && free.length <= 2 * bytes);
-    const buffer = at < 0 ? Buffer.allocUnsafeSlow(bytes) : this.#free.splice(at, 1)[0];
+    const buffer = at < 0 ? sharedBuffer(bytes) : this.#free.splice(at, 1)[0];
     if (buffer === undefined) return null;
     this.#takenBytes += buffer.length;
     return buffer;
@@ -32,7 +38,19 @@ export class ChunkBuffers {
       freeBytes -= this.#free.shift()?.length ?? freeBytes;
       if (this.#free.length === 0) break;
     }
-    if (this.#takenBytes === 0) this.#free = [];
+    if (this.#takenBytes === 0) this.#clearWhenIdle();
     this.#onFree();
+  }
+
+  #clearWhenIdle(): void {
+    if (this.#idleTimer !== null) {
+      this.#idleTimer.refresh();
+      return;
+    }
+    this.#idleTimer = setTimeout(() => {
+      this.#idleTimer = null;
+      if (this.#takenBytes === 0) this.#free = [];
+    }, IDLE_MS);
+    this.#idleTimer.unref();
   }
 }

@@ -5,11 +5,12 @@
  * read back before it counts; each 16 KiB block's CRC-32 is compared at every read, so that rot is
  * an error and never served. (Against malice there are the manifest's digests; this is for disks.)
  */
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import type { Hex } from '@blocktorrent/protocol/ledger-api.ts';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
+import { writeChunkInThread } from '../crypto/chunk-thread.ts';
 import { type ChunkStore, ChunkStoreError } from './chunk-store.ts';
 import { HandleCache } from './handle-cache.ts';
 
@@ -17,8 +18,6 @@ const BLOCK_BYTES = LIMITS.blockBytes;
 const CRC_BYTES = 4;
 const FILE_ID = /^[0-9a-f]{64}$/;
 const CHUNK_NAME = /^(0|[1-9][0-9]{0,5})\.chunk$/;
-/** Compared at once after a write, a multiple of the block. */
-const READ_BACK_BYTES = 8 * BLOCK_BYTES;
 /** fsyncs at once. */
 const SYNCS_AT_ONCE = 8;
 
@@ -58,13 +57,12 @@ export class FileChunkStore implements ChunkStore {
     this.#temporary += 1;
     const temporary = join(folder, `${index}.${process.pid}-${this.#temporary}.tmp`);
     try {
-      await writeChunk(temporary, bytes);
-      await this.#handles.drop(path);
-      await rename(temporary, path);
+      await writeChunkInThread(path, temporary, bytes, tableOf(bytes));
     } catch (error) {
-      await rm(temporary, { force: true });
-      throw error instanceof ChunkStoreError ? error : ioError(`writing ${path}`, error);
+      throw ioError(`writing ${path}`, error);
     }
+    // Whoever opened the chunk that was there before reads this one from now on.
+    await this.#handles.drop(path);
     const unsynced = this.#unsynced.get(fileId) ?? new Set();
     unsynced.add(path);
     this.#unsynced.set(fileId, unsynced);
@@ -192,24 +190,6 @@ function requireChecksums(data: Buffer, table: Buffer, firstBlock: number, path:
     if (crc32(data.subarray(at, at + BLOCK_BYTES)) !== table.readUInt32BE(block * CRC_BYTES)) {
       throw new ChunkStoreError('rotten', `${path}: block ${block} changed on disk`);
     }
-  }
-}
-
-/** Writes a chunk with its table, and compares what the file then holds. */
-async function writeChunk(path: string, bytes: Uint8Array): Promise<void> {
-  const table = tableOf(bytes);
-  const handle = await open(path, 'wx+', 0o600);
-  try {
-    const { bytesWritten } = await handle.writev([bytes, table], 0);
-    if (bytesWritten !== bytes.length + table.length) {
-      throw new ChunkStoreError('io', `${path}: only ${bytesWritten} bytes were written`);
-    }
-    for (let at = 0; at < bytes.length; at += READ_BACK_BYTES) {
-      const length = Math.min(READ_BACK_BYTES, bytes.length - at);
-      requireChecksums(await readAt(handle, at, length), table, at / BLOCK_BYTES, path);
-    }
-  } finally {
-    await handle.close();
   }
 }
 

@@ -1,0 +1,93 @@
+/**
+ * Work on whole chunks beside the event loop, in one thread of the process, started when it is first
+ * needed: the three digests (P §3.2.1), and writing a chunk's file.
+ *
+ * Enters: bytes, best in shared memory (`sharedBuffer`), which are then not copied. Leaves: results.
+ * Always holds: the thread keeps no process alive that has nothing else to do; when it dies, what
+ * it was asked for fails, and the next job starts another.
+ */
+import { Worker } from 'node:worker_threads';
+import type { ChunkDigests } from '@blocktorrent/protocol/digest.ts';
+import type { Done, Job, Shared } from './chunk-work.ts';
+
+type Waiting = PromiseWithResolvers<Done>;
+
+/** MiB: all that the thread makes are messages. */
+const HEAP = { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 32 };
+
+const waiting = new Map<number, Waiting>();
+let thread: Worker | null = null;
+let jobs = 0;
+
+/** Memory of `bytes` length that the thread can read where it is. */
+export function sharedBuffer(bytes: number): Buffer {
+  return Buffer.from(new SharedArrayBuffer(bytes));
+}
+
+/** SHA3-256, SHA-384 and SHA-512 of `bytes`, which must not change until it resolves. */
+export async function digestChunkInThread(bytes: Uint8Array): Promise<ChunkDigests> {
+  const { digests } = await submit({ kind: 'digest', bytes: share(bytes) });
+  if (digests === undefined) throw new Error('the thread for chunks gave no digests');
+  const [sha3, sha384, sha512] = digests;
+  return { sha3, sha384, sha512 };
+}
+
+/**
+ * Writes `bytes` and then `table` into `temporary`, reads them back, compares, and renames it to
+ * `path`; not synced. Rejects with the system's error, its `code` kept; `temporary` is gone then.
+ */
+export async function writeChunkInThread(
+  path: string,
+  temporary: string,
+  bytes: Uint8Array,
+  table: Uint8Array,
+): Promise<void> {
+  await submit({ kind: 'write', bytes: share(bytes), table, temporary, path });
+}
+
+function share(bytes: Uint8Array): Shared {
+  const { buffer, byteOffset, length } = bytes;
+  if (buffer instanceof SharedArrayBuffer) return { memory: buffer, offset: byteOffset, length };
+  const memory = new SharedArrayBuffer(length);
+  new Uint8Array(memory).set(bytes);
+  return { memory, length, offset: 0 };
+}
+
+type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never;
+
+function submit(job: WithoutId<Job>): Promise<Done> {
+  const worker = thread ?? start();
+  jobs += 1;
+  const done = Promise.withResolvers<Done>();
+  if (waiting.size === 0) worker.ref();
+  waiting.set(jobs, done);
+  worker.postMessage({ ...job, id: jobs });
+  return done.promise;
+}
+
+function start(): Worker {
+  const worker = new Worker(new URL('./chunk-work.ts', import.meta.url), {
+    resourceLimits: HEAP,
+    name: 'chunks',
+  });
+  worker.on('message', (done: Done) => settle(worker, done));
+  const end = (reason: Error) => {
+    if (thread !== worker) return;
+    thread = null;
+    for (const job of waiting.values()) job.reject(reason);
+    waiting.clear();
+  };
+  worker.on('error', (cause) => end(new Error('the thread for chunks failed', { cause })));
+  worker.on('exit', (code) => end(new Error(`the thread for chunks ended (${code})`)));
+  worker.unref();
+  thread = worker;
+  return worker;
+}
+
+function settle(worker: Worker, { id, digests, error }: Done): void {
+  const job = waiting.get(id);
+  waiting.delete(id);
+  if (waiting.size === 0) worker.unref();
+  if (error === undefined) job?.resolve(digests === undefined ? { id } : { id, digests });
+  else job?.reject(Object.assign(new Error(error.message), { code: error.code }));
+}
