@@ -35,6 +35,8 @@ export const BATCH_META = {
   /** Set when the batch is closed: chain hash after the last reading, and how many there are. */
   chainEnd: 'chainEnd',
   count: 'count',
+  /** Only where damaged batches were found: their numbers, with commas; it holds their readings. */
+  salvaged: 'salvaged',
 } as const;
 /** A key of table `meta`. */
 export type BatchMetaKey = (typeof BATCH_META)[keyof typeof BATCH_META];
