@@ -37,6 +37,8 @@ export interface AgentStatus {
   /** Null for an agent without the role `ingest`. */
   readonly disk: DiskStatus | null;
   readonly anchor: AnchorStatus | null;
+  /** Damaged files that are kept, the newest first. */
+  readonly quarantine: GatewayCounts['quarantine'];
   readonly files: Readonly<Record<Stage, number>>;
   /** What this agent's sockets sent to distribute its files, and those files' size, bytes. */
   readonly uplink: { readonly ciphertextBytes: number; readonly sentBytes: number };

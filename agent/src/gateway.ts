@@ -13,7 +13,7 @@ import type { Reading } from '@blocktorrent/protocol/reading.ts';
 import { matchesFilter } from '@blocktorrent/protocol/topic-filter.ts';
 import { Anchorer, type AnchorStatus } from './batch/anchorer.ts';
 import { batchRulesOf } from './batch/batch-rule.ts';
-import { BatchStore, type ClosedBatch } from './batch/batch-store.ts';
+import { BatchStore, type BatchStoreOptions, type ClosedBatch } from './batch/batch-store.ts';
 import { type DeadLetter, type DeadLetterQuery, findDeadLetters } from './batch/dead-letters.ts';
 import { DiskKeeper, type DiskStatus } from './batch/disk-keeper.ts';
 import type { BatchSafety } from './batch/disk-plan.ts';
@@ -34,7 +34,8 @@ import { systemClock } from './runtime/clock.ts';
 import { folderBytes, freeBytes } from './runtime/disk-space.ts';
 import type { Stage } from './runtime/file-queue.ts';
 import type { Metrics } from './runtime/metrics.ts';
-import { type Database, openDatabase, openReadOnly } from './runtime/sqlite.ts';
+import { Quarantine, type QuarantinedFile } from './runtime/quarantine.ts';
+import { type Database, openDatabase, openReadOnly, openSound } from './runtime/sqlite.ts';
 
 /** How often age is looked at, at most. */
 const ROTATE_CHECK_MS_MAX = 1_000;
@@ -54,6 +55,8 @@ export interface GatewayCounts {
   readonly openReadings: number;
   readonly disk: DiskStatus;
   readonly anchor: AnchorStatus;
+  /** Damaged files that are kept, the newest first. */
+  readonly quarantine: readonly QuarantinedFile[];
   /** `connected`: and subscribed, so that nothing published from here on is missed. */
   readonly brokers: readonly {
     url: string;
@@ -75,6 +78,7 @@ export class Gateway {
   readonly #house: House;
   readonly #wake: () => void;
   readonly #store: BatchStore;
+  readonly #quarantine: Quarantine;
   readonly #memory: Database;
   readonly #disk: DiskKeeper;
   readonly #anchorer: Anchorer;
@@ -94,8 +98,12 @@ export class Gateway {
     const ingestLog = log.child({ component: 'ingest' });
     this.#house = house;
     this.#wake = wake;
-    this.#store = openStore(config, mqtt);
-    this.#memory = openDatabase(join(config.dataDir, 'decoders.sqlite'));
+    this.#quarantine = openQuarantine(config);
+    this.#store = BatchStore.open(this.#storeOptions(mqtt));
+    this.#memory = openSound(join(config.dataDir, 'decoders.sqlite'), () => undefined, {
+      quarantine: this.#quarantine,
+      log: ingestLog,
+    });
     const memory = createDecoderMemory(this.#memory, ingestLog);
     const duplicates = new Duplicates();
     duplicates.learn(this.#store.recent(DUPLICATES_REMEMBERED));
@@ -219,6 +227,7 @@ export class Gateway {
       openReadings: count,
       disk: this.#diskStatus(),
       anchor: this.#anchorer.status,
+      quarantine: this.#quarantine.list(),
       brokers: this.#sources.map(({ state: { url, subscribed, reason, sessionsLost } }) => {
         return { url, connected: subscribed, reason, sessionsLost };
       }),
@@ -303,6 +312,34 @@ export class Gateway {
     });
   }
 
+  #storeOptions(mqtt: Mqtt): BatchStoreOptions {
+    const { config, queue, log } = this.#house;
+    return {
+      folder: join(config.dataDir, 'batches'),
+      source: config.organisation.mspId,
+      gateway: config.name,
+      bootId: bootId(),
+      rules: batchRulesOf(mqtt.rules),
+      // Looked at each time: a reload changes them.
+      get maxAgeMs() {
+        return config.batch.maxAgeMs;
+      },
+      get maxReadings() {
+        return config.batch.maxReadings;
+      },
+      get maxBytes() {
+        return config.batch.maxBytes;
+      },
+      nowMs: systemClock.nowMs,
+      openDatabase,
+      openReadOnly,
+      quarantine: this.#quarantine,
+      blank: () => ownReading(systemClock, bootId(), this.#clockSynchronised()),
+      isSafe: (batch) => safetyOf(queue.batchStage(batch)) !== 'unsealed',
+      log: log.child({ component: 'batch' }),
+    };
+  }
+
   #enqueue({ batch, path }: ClosedBatch): void {
     this.#house.queue.add({ kind: 'batch', inputPath: path, batch, recipients: [] });
   }
@@ -359,26 +396,12 @@ export class Gateway {
   }
 }
 
-function openStore(config: Config, mqtt: Mqtt): BatchStore {
-  return BatchStore.open({
-    folder: join(config.dataDir, 'batches'),
-    source: config.organisation.mspId,
-    gateway: config.name,
-    bootId: bootId(),
-    rules: batchRulesOf(mqtt.rules),
-    // Looked at each time: a reload changes them.
-    get maxAgeMs() {
-      return config.batch.maxAgeMs;
-    },
-    get maxReadings() {
-      return config.batch.maxReadings;
-    },
-    get maxBytes() {
-      return config.batch.maxBytes;
-    },
+/** Where damaged files of this agent go. */
+export function openQuarantine(config: Config): Quarantine {
+  return new Quarantine({
+    folder: join(config.dataDir, 'quarantine'),
+    maxBytes: () => config.batch.disk.quarantineMaxBytes,
     nowMs: systemClock.nowMs,
-    openDatabase,
-    openReadOnly,
   });
 }
 

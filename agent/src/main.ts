@@ -24,7 +24,7 @@ import { Duties } from './consortium/duties.ts';
 import { DUTY_LIST_MIGRATION, DutyList } from './consortium/duty-list.ts';
 import { type AgentStatus, type ControlsOptions, controlRoutes } from './controls.ts';
 import { runEventLoop } from './event-loop.ts';
-import { type Gateway, makeGateway } from './gateway.ts';
+import { type Gateway, makeGateway, openQuarantine } from './gateway.ts';
 import type { House } from './house.ts';
 import { WATCHED_FOLDER_MIGRATION, WatchedFolder } from './ingest/watched-folder.ts';
 import { countFile, countStore, gaugeHouse, measuredLedger } from './measure.ts';
@@ -45,7 +45,7 @@ import { createMetrics } from './runtime/metrics.ts';
 import { migrate } from './runtime/migrate.ts';
 import { createNotify, type Notify, watchdogIntervalMs } from './runtime/notify.ts';
 import { systemRandom } from './runtime/random.ts';
-import { type Database, openDatabase } from './runtime/sqlite.ts';
+import { type Database, openSound } from './runtime/sqlite.ts';
 import { StageRunner } from './runtime/stage-runner.ts';
 import { Watchdog } from './runtime/watchdog.ts';
 import { statusLine } from './status-line.ts';
@@ -63,6 +63,8 @@ const SEAL_MS_MAX = 3_600_000;
 /** So many times the patience with one ledger request may one call of a stage take. */
 const TRANSACTIONS_IN_HAND_MAX = 20;
 
+/** Of `state.sqlite`. */
+const STATE_MIGRATIONS = [...FILE_QUEUE_MIGRATIONS, DUTY_LIST_MIGRATION, WATCHED_FOLDER_MIGRATION];
 /** How often the gauges are set. */
 const GAUGES_MS = 5_000;
 
@@ -90,9 +92,13 @@ export async function runAgent(
     mkdirSync(join(config.dataDir, folder), { recursive: true, mode: 0o700 });
   }
   claimDataFolder(config.dataDir);
-  const state = openDatabase(join(config.dataDir, 'state.sqlite'));
+  // Without it, closed batches are queued again, and the chain of files goes on where the ledger is.
+  const state = openSound(
+    join(config.dataDir, 'state.sqlite'),
+    (database) => void migrate(database, STATE_MIGRATIONS),
+    { quarantine: openQuarantine(config), log },
+  );
   await lifecycle.start({ name: 'state', stop: () => void state.close() });
-  migrate(state, [...FILE_QUEUE_MIGRATIONS, DUTY_LIST_MIGRATION, WATCHED_FOLDER_MIGRATION]);
   const queue = new FileQueue(state, systemClock.nowMs);
   const watchdog = makeWatchdog(config, queue, notify, log);
   await lifecycle.start({ ...bound(watchdog), name: 'watchdog' });
@@ -340,6 +346,7 @@ const NO_GATEWAY = {
   brokers: [],
   disk: null,
   anchor: null,
+  quarantine: [],
 };
 
 function statusOf(

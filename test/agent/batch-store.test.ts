@@ -242,15 +242,19 @@ describe('recovery', () => {
     });
   }
 
-  it('refuses a folder that no crash can leave', () => {
+  it('puts a second open batch that is a copy of the first into quarantine', () => {
     const store = aStore();
     store.append(readings(1, 3));
     crash(store);
     cpSync(join(folder, '1.open.sqlite'), join(folder, '2.open.sqlite'));
-    expect(() => aStore()).toThrow('two open batches');
+    cpSync(join(folder, '1.open.sqlite-wal'), join(folder, '2.open.sqlite-wal'));
+    const again = aStore();
+    expect(again.damages).toMatchObject([{ batch: 2, salvaged: 0 }]);
+    again.append(readings(4, 4));
+    expect(seqsOf(again)).toEqual([1, 2, 3, 4]);
   });
 
-  it('refuses an open batch that does not follow the closed one before it', () => {
+  it('saves an open batch that does not follow the closed one before it', () => {
     const store = aStore();
     store.append(readings(1, 3));
     store.closeCurrent();
@@ -263,7 +267,11 @@ describe('recovery', () => {
     other.stop();
     cpSync(join(elsewhere, '1.sqlite'), join(folder, '1.sqlite'));
     removeElsewhere();
-    expect(() => aStore()).toThrow('does not follow the newest closed batch');
+    const again = aStore();
+    expect(again.damages).toMatchObject([
+      { batch: 2, salvaged: 2, reason: expect.stringContaining('does not follow') },
+    ]);
+    expect([...again.recent(1e9)].map(({ deviceSeq }) => deviceSeq)).toEqual([1, 2, 4, 5, null]);
   });
 
   it('begins a new batch when the rules have changed', () => {

@@ -31,6 +31,7 @@ const STATUS: AgentStatus = {
   sources: [],
   disk: null,
   anchor: null,
+  quarantine: [],
   files: {
     ...{ queued: 1, sealed: 0, named: 0, distributed: 0, deposited: 0, recorded: 0 },
     ...{ available: 9, void: 0 },

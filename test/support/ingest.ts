@@ -1,6 +1,7 @@
 /**
  * An ingest stage put together for tests: our broker or another, one source, one batch store.
  */
+import { join } from 'node:path';
 import { type BatchRule, batchRulesOf } from '@blocktorrent/agent/batch/batch-rule.ts';
 import { BatchStore, type BatchStoreOptions } from '@blocktorrent/agent/batch/batch-store.ts';
 import { createDecode, type DecodeRule } from '@blocktorrent/agent/ingest/decode.ts';
@@ -9,10 +10,12 @@ import {
   Ingest,
   type IngestMetrics,
   type IngestOptions,
+  ownReading,
 } from '@blocktorrent/agent/ingest/ingest.ts';
 import { MqttSource, type MqttSourceOptions } from '@blocktorrent/agent/ingest/mqtt-source.ts';
 import { systemClock } from '@blocktorrent/agent/runtime/clock.ts';
 import { silentLog } from '@blocktorrent/agent/runtime/log.ts';
+import { Quarantine } from '@blocktorrent/agent/runtime/quarantine.ts';
 import { openDatabase, openReadOnly } from '@blocktorrent/agent/runtime/sqlite.ts';
 
 /** What the tests' sensors publish: `{ sensor, seq, time, value }` on `site/…`. */
@@ -44,6 +47,13 @@ export function openStore(folder: string, options: Partial<BatchStoreOptions> = 
     nowMs: () => Date.now(),
     openDatabase,
     openReadOnly,
+    quarantine: new Quarantine({
+      folder: join(folder, 'quarantine'),
+      maxBytes: () => 1e9,
+      nowMs: () => Date.now(),
+    }),
+    blank: () => ownReading(systemClock, 'boot-1', true),
+    log: silentLog,
     ...options,
   });
 }

@@ -15,6 +15,7 @@ import { identityCommand } from './commands/identity.ts';
 import { initCommand } from './commands/init.ts';
 import { peersCommand } from './commands/peers.ts';
 import { putCommand } from './commands/put.ts';
+import { quarantineCommand } from './commands/quarantine.ts';
 import { runCommand } from './commands/run.ts';
 import { simulateCommand } from './commands/simulate.ts';
 import { statusCommand } from './commands/status.ts';
@@ -28,6 +29,7 @@ export const COMMANDS: readonly CliCommand[] = [
   peersCommand,
   tapCommand,
   deadLettersCommand,
+  quarantineCommand,
   decodeCommand,
   putCommand,
   getCommand,

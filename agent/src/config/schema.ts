@@ -218,6 +218,9 @@ function batchSection() {
             .describe(
               'keep-newest drops old batches when full; keep-oldest takes no new readings.',
             ),
+          quarantineMaxBytes: whole(0, Number.MAX_SAFE_INTEGER)
+            .default(268_435_456)
+            .describe('Damaged files are kept for inspection up to this size, then the oldest go.'),
         })
         .prefault({})
         .describe('What the readings may take of the disk, and what is done when that is full.'),

@@ -5,11 +5,15 @@
  * from `openDatabase` has returned, it survives kill -9 and a power cut (`synchronous=FULL`).
  */
 import SqliteDatabase, { type Database } from 'better-sqlite3';
+import type { Log } from './log.ts';
+import type { Quarantine } from './quarantine.ts';
 
 export type { Database, Statement } from 'better-sqlite3';
 
 /** How long a statement waits for another connection's lock. */
 const BUSY_TIMEOUT_MS = 5000;
+/** What SQLite says of a file that is broken, not of a disk that is full or away. */
+const DAMAGE_CODES = /^SQLITE_(CORRUPT|NOTADB|IOERR_READ|IOERR_SHORT_READ)/;
 
 /** Opens or creates the file. Throws SqliteError when it is no database or cannot be written. */
 export function openDatabase(path: string): Database {
@@ -35,4 +39,47 @@ export function openReadOnly(path: string): Database {
     fileMustExist: true,
     timeout: BUSY_TIMEOUT_MS,
   });
+}
+
+/** Whether an error says that a database file is broken. */
+export function isDamage(error: unknown): error is Error {
+  return error instanceof Error && 'code' in error && DAMAGE_CODES.test(String(error.code));
+}
+
+/**
+ * Opens a file that the agent can do without, checks it, and lets `prepare` migrate it. A damaged one
+ * goes to the quarantine, and an empty one takes its place. Throws SqliteError of a disk that cannot
+ * be used, and whatever `prepare` throws of a sound file.
+ */
+export function openSound(
+  path: string,
+  prepare: (database: Database) => void,
+  { quarantine, log }: { readonly quarantine: Pick<Quarantine, 'take'>; readonly log: Log },
+): Database {
+  try {
+    return openChecked(path, prepare);
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    quarantine.take(path, { reason: error.message, salvaged: null });
+    log.error('a damaged database was put into quarantine; an empty one takes its place', {
+      path,
+      error,
+    });
+    return openChecked(path, prepare);
+  }
+}
+
+function openChecked(path: string, prepare: (database: Database) => void): Database {
+  const database = openDatabase(path);
+  try {
+    const problem = database.pragma('quick_check(1)', { simple: true });
+    if (problem !== 'ok') {
+      throw new SqliteDatabase.SqliteError(`${path}: ${String(problem)}`, 'SQLITE_CORRUPT');
+    }
+    prepare(database);
+    return database;
+  } catch (error) {
+    database.close();
+    throw error;
+  }
 }
