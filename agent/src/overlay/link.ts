@@ -170,10 +170,12 @@ export class WireLink implements Link {
 
   #sendExtension(name: string, payload: Uint8Array): void {
     if (this.closed) return;
+    // Often in answer to something that came: nobody up there could catch it.
     if (!this.#wire.peerExtendedMapping[name]) {
-      throw new LinkError('violation', `${this.mspId} does not speak ${name}`);
+      this.#end('violation', `${this.mspId} does not speak ${name}`);
+    } else {
+      this.#wire.extended(name, payload);
     }
-    this.#wire.extended(name, payload);
   }
 
   #sendHandshake(): void {

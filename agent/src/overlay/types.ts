@@ -138,12 +138,12 @@ export interface Link {
   announceAll(have: Uint8Array, chunkCount: number): void;
   /** One more chunk (BEP 3 `have`). */
   announceOne(index: number): void;
-  /** @throws LinkError 'violation' when the other side does not speak `bt_manifest`. */
+  /** The link ends as a 'violation' when the other side does not speak `bt_manifest`. */
   sendManifestMessage(message: ManifestMessage): void;
   sendReceipt(receipt: SignedReceipt): void;
-  /** @throws LinkError 'violation' when the other side does not speak `bt_owner`. */
+  /** The link ends as a 'violation' when the other side does not speak `bt_owner`. */
   sendOwnerMessage(message: OwnerMessage): void;
-  /** Asks the other side of a standing link to dial us. @throws LinkError 'violation' as above. */
+  /** Asks the other side of a standing link to dial us; ends the link as above. */
   sendCall(infoHash: Hex): void;
   /** Ends the link; `reason` goes to the log of both sides' owners, not over the wire. */
   close(reason: string): void;
