@@ -50,7 +50,7 @@ const IMPORTERS: Readonly<Record<string, readonly string[]>> = {
     'sensors-sim/src/formats.ts',
   ],
   commander: ['agent/src/cli/program.ts'],
-  'csv-parse': ['agent/src/ingest/decoders/csv.ts'],
+  'csv-parse': ['agent/src/ingest/decoders/csv.ts', 'sensors-sim/src/replay.ts'],
   'fabric-contract-api': ['chaincode/'],
   'fabric-shim': ['chaincode/'],
   'fabric-shim-api': ['chaincode/'],

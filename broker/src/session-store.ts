@@ -204,6 +204,21 @@ export class SessionStore extends MemoryPersistence {
     return this.#queues.get(clientId)?.messages.size ?? 0;
   }
 
+  /** A wildcard at the front means no topic with `$` [MQTT-4.7.2-1], retained or not. */
+  override createRetainedStreamCombi(patterns: readonly string[]): Readable {
+    const reserved = patterns.filter((pattern) => pattern.startsWith('$'));
+    const usual = patterns.filter((pattern) => !pattern.startsWith('$'));
+    const inReserved = super.createRetainedStreamCombi(reserved);
+    const inUsual = super.createRetainedStreamCombi(usual);
+    async function* all() {
+      yield* inReserved;
+      for await (const packet of inUsual as AsyncIterable<RetainedPacket>) {
+        if (!packet.topic.startsWith('$')) yield packet;
+      }
+    }
+    return Readable.from(all());
+  }
+
   override async outgoingEnqueue(sub: { clientId: string }, packet: QueuedPacket): Promise<void> {
     await this.#enqueue(sub.clientId, packet);
   }

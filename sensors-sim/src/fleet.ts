@@ -8,6 +8,7 @@
 import { encodeReading, type Format, type SensorReading } from './formats.ts';
 import { createRandom, type Random } from './random.ts';
 import { SparkplugNode } from './sparkplug.ts';
+import { spoil } from './spoil.ts';
 import { humidity, temperature } from './waveforms/cold-room.ts';
 import { door, shock } from './waveforms/events.ts';
 import { power } from './waveforms/power.ts';
@@ -22,15 +23,20 @@ export interface FleetSettings {
   readonly seed: number;
   /** Time of the first reading, milliseconds since the Unix epoch. */
   readonly startMs: number;
-  /** Every this many messages one is cut off; 0 for never. */
+  /** Every this many messages one is bad; 0 for never. */
   readonly badEvery: number;
   /** Formats that sensors take in turn; JSON if not given. */
   readonly formats?: readonly Format[];
   /** Every this many messages one is sent again as it was; 0 or not given: never. */
   readonly repeatEvery?: number;
+  /** So often it is sent again; once if not given. A storm where it is many. */
+  readonly repeatTimes?: number;
   /** Outages: so often, and so long; what is measured meanwhile is sent after it. */
   readonly outageEveryMs?: number;
   readonly outageMs?: number;
+  /** The sensors' clocks jump by `clockJumpMs`, and back, so often in turn. */
+  readonly clockJumpEveryMs?: number;
+  readonly clockJumpMs?: number;
 }
 
 export interface SensorMessage {
@@ -41,15 +47,16 @@ export interface SensorMessage {
   /** Simulated time since the start. */
   readonly afterMs: number;
   readonly payload: string | Uint8Array;
-  /** The payload is cut off: no decoder should take it. */
+  /** No decoder should take the payload. */
   readonly bad: boolean;
   /** The same was sent just before. */
   readonly repeat: boolean;
 }
 
-/** An endless source of messages. */
+/** A source of messages. */
 export interface Fleet {
-  next(): SensorMessage;
+  /** Null where there are no more; a simulated fleet never ends. */
+  next(): SensorMessage | null;
 }
 
 interface Sensor {
@@ -84,7 +91,7 @@ function createSensor(index: number, format: Format, random: (name: string) => R
 }
 
 /** A seeded fleet. Throws RangeError on settings that make no fleet. */
-export function createFleet(settings: FleetSettings): Fleet {
+export function createFleet(settings: FleetSettings): { next(): SensorMessage } {
   if (!(settings.sensors >= 1) || !(settings.rate > 0)) {
     throw new RangeError('sensors: expected at least 1, rate: expected more than 0');
   }
@@ -94,6 +101,8 @@ export function createFleet(settings: FleetSettings): Fleet {
     createSensor(index, formats[index % formats.length] ?? 'json', random),
   );
   const node = new SparkplugNode();
+  const chance = random('bad');
+  let outage = 0;
   const ready: SensorMessage[] = [];
   let slot = 0;
   let sent = 0;
@@ -106,20 +115,28 @@ export function createFleet(settings: FleetSettings): Fleet {
     if (sensor === undefined || measurement === null) return;
     sensor.seq += 1;
     const afterMs = sentAfterMs(measuredMs, settings);
-    const { id, seq } = sensor;
-    const timeMs = settings.startMs + measuredMs;
+    const { id, seq, format } = sensor;
+    const timeMs = settings.startMs + measuredMs + clockOffMs(measuredMs, settings);
     const buffered = afterMs > measuredMs;
-    for (const { topic, payload } of encode(
-      sensor,
-      { sensor: id, seq, timeMs, measurement, buffered },
-      node,
-    )) {
+    const lost = buffered ? Math.floor(measuredMs / (settings.outageEveryMs ?? 1)) : outage;
+    const death = lost > outage ? node.death() : null;
+    outage = lost;
+    if (death !== null) {
+      // Its broker says so, at once.
+      const message = { ...death, sensor: id, seq, afterMs: measuredMs };
+      ready.push({ ...message, bad: false, repeat: false });
+    }
+    const reading = { sensor: id, seq, timeMs, measurement, buffered };
+    for (const { topic, payload } of encode(sensor, reading, node)) {
       sent += 1;
       const bad = isEvery(settings.badEvery, sent);
-      const half = bad ? payload.slice(0, payload.length >> 1) : payload;
-      const message = { topic, sensor: id, seq, afterMs, payload: half, bad, repeat: false };
+      const given = bad ? spoil(payload, format, chance) : payload;
+      const message = { topic, sensor: id, seq, afterMs, payload: given, bad, repeat: false };
       ready.push(message);
-      if (isEvery(settings.repeatEvery, sent)) ready.push({ ...message, repeat: true });
+      if (!isEvery(settings.repeatEvery, sent)) continue;
+      for (let n = 0; n < (settings.repeatTimes ?? 1); n += 1) {
+        ready.push({ ...message, repeat: true });
+      }
     }
   };
   return {
@@ -131,6 +148,12 @@ export function createFleet(settings: FleetSettings): Fleet {
       }
     },
   };
+}
+
+/** How much the sensors' clocks are off: nothing, and the jump, in turn. */
+function clockOffMs(ms: number, { clockJumpEveryMs = 0, clockJumpMs = 0 }: FleetSettings): number {
+  if (clockJumpEveryMs <= 0) return 0;
+  return Math.floor(ms / clockJumpEveryMs) % 2 === 0 ? 0 : clockJumpMs;
 }
 
 function isEvery(every: number | undefined, count: number): boolean {

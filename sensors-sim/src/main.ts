@@ -5,26 +5,37 @@
  * `{"sent":n,"bad":m,"outstanding":0}`: acknowledged messages, the bad ones among them, and those
  * without an answer. The log has one JSON line for each acknowledged message, written at once.
  */
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { createFleet, type SensorMessage } from './fleet.ts';
+import { createFleet, type Fleet, type SensorMessage } from './fleet.ts';
 import { FORMATS, type Format } from './formats.ts';
 import { createPublisher, type VersionChoice } from './publisher.ts';
+import { readRecording, replayFleet } from './replay.ts';
 
 const USAGE = `Usage: node sensors-sim/src/main.ts --log FILE [options]
-  --broker URL              mqtt://host:port (default mqtt://127.0.0.1:1883)
+  --broker URL              mqtt:// or mqtts://host:port (default mqtt://127.0.0.1:1883)
+  --username NAME --password-file FILE --ca-file FILE   as the broker wants them
+  --mqtt-version auto|4|5   (default auto: 5 where the broker speaks it)
+  --client-id TEXT
+  --log FILE                one JSON line for each message that was acknowledged
+ What is measured:
   --sensors N               sensors in the fleet (default 12)
   --rate N                  readings a second of simulated time, over the fleet (default 20)
   --speed N                 simulated seconds in one real second (default 1)
   --seed N                  same seed, same readings (default 1)
   --start-ms N              time of the first reading (default: now)
   --duration-s N | --count N  end after so many real seconds or messages (default: never)
-  --bad-every N             every so many messages one is cut off (default 0: never)
-  --repeat-every N          every so many messages one is sent twice (default 0: never)
   --formats A,B             formats that sensors take in turn, or all (default json); the topics of
                             others than JSON begin with the format's name, Sparkplug's with spBv1.0
-  --outage-every-s N --outage-s N  simulated outages; what is measured meanwhile is sent after them
-  --mqtt-version auto|4|5   (default auto: 5 where the broker speaks it)`;
+  --replay FILE             a recording instead: CSV with time, topic, payload or payload_base64
+ What goes wrong:
+  --bad-every N             every so many messages one is no payload of its format (default: never)
+  --repeat-every N          every so many messages one is sent again (default 0: never),
+  --repeat-times N          so often (default 1)
+  --outage-every-s N --outage-s N  outages; what is measured meanwhile is sent after them, marked where
+                            the format can say so; Sparkplug's node dies, and is born again
+  --clock-jump-every-s N --clock-jump-s M  the sensors' clocks jump by M (also negative), and back
+  --help`;
 
 /** Messages in flight: within the window that brokers allow by default, with room to spare. */
 const OUTSTANDING_MAX = 1000;
@@ -32,6 +43,22 @@ const ANSWER_WITHIN_MS = 10_000;
 const TICK_MS = 10;
 
 class UsageError extends Error {}
+
+type NumberOption =
+  | 'sensors'
+  | 'rate'
+  | 'speed'
+  | 'seed'
+  | 'start-ms'
+  | 'duration-s'
+  | 'count'
+  | 'bad-every'
+  | 'repeat-every'
+  | 'repeat-times'
+  | 'outage-every-s'
+  | 'outage-s'
+  | 'clock-jump-every-s'
+  | 'clock-jump-s';
 
 function parse() {
   const { values } = parseArgs({
@@ -52,15 +79,24 @@ function parse() {
       'mqtt-version': { type: 'string', default: 'auto' },
       'client-id': { type: 'string', default: `sensors-sim-${process.pid}` },
       log: { type: 'string' },
+      'repeat-times': { type: 'string', default: '1' },
+      'clock-jump-every-s': { type: 'string', default: '0' },
+      'clock-jump-s': { type: 'string', default: '0' },
+      replay: { type: 'string' },
+      username: { type: 'string' },
+      'password-file': { type: 'string' },
+      'ca-file': { type: 'string' },
+      help: { type: 'boolean', default: false },
     },
   });
-  const number = (name: keyof typeof values, least: number, fallback?: number): number => {
+  const number = (name: NumberOption, least: number, fallback?: number): number => {
     const text = values[name];
     if (text === undefined && fallback !== undefined) return fallback;
     const value = text === undefined || text === '' ? Number.NaN : Number(text);
     if (value >= least) return value;
     throw new UsageError(`--${name}: expected a number, at least ${least}, found "${text}"`);
   };
+  if (values.help) return null;
   const version = values['mqtt-version'];
   if (version !== 'auto' && version !== '4' && version !== '5') {
     throw new UsageError(`--mqtt-version: expected auto, 4 or 5, found "${version}"`);
@@ -71,6 +107,14 @@ function parse() {
     clientId: values['client-id'],
     version: version as VersionChoice,
     log: values.log,
+    replay: values.replay,
+    credentials: {
+      ...(values.username === undefined ? {} : { username: values.username }),
+      ...(values['password-file'] === undefined
+        ? {}
+        : { password: firstLine(values['password-file']) }),
+      ...(values['ca-file'] === undefined ? {} : { ca: readFileSync(values['ca-file']) }),
+    },
     speed: number('speed', 0.001),
     durationMs: number('duration-s', 0, Number.POSITIVE_INFINITY) * 1000,
     count: number('count', 1, Number.POSITIVE_INFINITY),
@@ -81,11 +125,18 @@ function parse() {
       startMs: number('start-ms', 0, Date.now()),
       badEvery: Math.floor(number('bad-every', 0)),
       repeatEvery: Math.floor(number('repeat-every', 0)),
+      repeatTimes: Math.floor(number('repeat-times', 1)),
+      clockJumpEveryMs: number('clock-jump-every-s', 0) * 1000,
+      clockJumpMs: number('clock-jump-s', Number.NEGATIVE_INFINITY) * 1000,
       formats: formatsOf(values.formats),
       outageEveryMs: number('outage-every-s', 0) * 1000,
       outageMs: number('outage-s', 0) * 1000,
     },
   };
+}
+
+function firstLine(path: string): string {
+  return readFileSync(path, 'utf8').split(/\r?\n/, 1)[0] ?? '';
 }
 
 function formatsOf(text: string): readonly Format[] {
@@ -109,6 +160,14 @@ function warn(message: string, fields: Record<string, unknown>): void {
 
 async function run(): Promise<void> {
   const settings = parse();
+  if (settings === null) {
+    console.log(USAGE);
+    return;
+  }
+  const fleet: Fleet =
+    settings.replay === undefined
+      ? createFleet(settings.fleet)
+      : replayFleet(readRecording(settings.replay));
   const log = openSync(settings.log, 'a');
   let sent = 0;
   let bad = 0;
@@ -127,7 +186,7 @@ async function run(): Promise<void> {
   process.on('SIGTERM', () => stopping.abort());
   process.on('SIGINT', () => stopping.abort());
   console.log(JSON.stringify({ ready: true }));
-  await publishAll(settings, publisher, stopping.signal);
+  await publishAll(fleet, settings, publisher, stopping.signal);
   await publisher.drained(0, ANSWER_WITHIN_MS);
   const outstanding = publisher.outstanding();
   await publisher.close();
@@ -137,14 +196,14 @@ async function run(): Promise<void> {
 
 /** Publishes what is due, tick by tick, until the count, the duration or the signal ends it. */
 async function publishAll(
-  settings: ReturnType<typeof parse>,
+  fleet: Fleet,
+  settings: { readonly count: number; readonly durationMs: number; readonly speed: number },
   publisher: Awaited<ReturnType<typeof createPublisher>>,
   signal: AbortSignal,
 ): Promise<void> {
-  const fleet = createFleet(settings.fleet);
   const startedAt = performance.now();
   let message = fleet.next();
-  for (let published = 0; published < settings.count && !signal.aborted; ) {
+  for (let published = 0; message !== null && published < settings.count && !signal.aborted; ) {
     const elapsedMs = performance.now() - startedAt;
     if (elapsedMs >= settings.durationMs) return;
     const open = publisher.outstanding() < OUTSTANDING_MAX;

@@ -16,6 +16,9 @@ const RECONNECT_MS = 250;
 /** CONNACK codes for a protocol version that the broker does not speak: 3.1.1 and 5. */
 const VERSION_REFUSED: readonly unknown[] = [1, 132];
 
+/** What the broker asks for. */
+export type Credentials = Pick<IClientOptions, 'username' | 'password' | 'ca'>;
+
 export interface Publisher {
   /** Messages without a PUBACK so far. */
   outstanding(): number;
@@ -30,10 +33,14 @@ export async function createPublisher(options: {
   readonly broker: string;
   readonly version: VersionChoice;
   readonly clientId: string;
+  readonly credentials?: Credentials;
   readonly acknowledged: (message: SensorMessage) => void;
   readonly refused: (message: SensorMessage, reason: string) => void;
 }): Promise<Publisher> {
-  const client = await connectAny(options.broker, options.version, options.clientId);
+  const client = await connectAny(options.broker, options.version, {
+    ...options.credentials,
+    clientId: options.clientId,
+  });
   let outstanding = 0;
   let closed = false;
   let wake: (() => void) | null = null;
@@ -75,14 +82,14 @@ export async function createPublisher(options: {
 async function connectAny(
   broker: string,
   version: VersionChoice,
-  clientId: string,
+  options: IClientOptions,
 ): Promise<MqttClient> {
   const endsAt = performance.now() + CONNECT_WITHIN_MS;
   let candidates: (4 | 5)[] = version === 'auto' ? [5, 4] : [version === '5' ? 5 : 4];
   for (let attempt = 0; ; attempt += 1) {
     const protocolVersion = candidates[attempt % candidates.length] ?? 4;
     try {
-      return await connectOnce(broker, { protocolVersion, clientId });
+      return await connectOnce(broker, { ...options, protocolVersion });
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? error.code : undefined;
       if (VERSION_REFUSED.includes(code) && protocolVersion === 5 && candidates.length > 1) {

@@ -1,8 +1,9 @@
 /**
  * The fleet's Sparkplug B edge node: births with names, units and aliases, then data by alias.
  *
- * Enters: readings of its devices. Leaves: topic and payload, a birth first for each device. Always
- * holds: `seq` counts all messages of the node from 0 to 255 and again.
+ * Enters: readings of its devices. Leaves: topic and payload, a birth first for each device, and a
+ * death when its connection is lost. Always holds: `seq` counts all messages of the node from 0 to
+ * 255 and again, from 0 at its birth; a death has the `bdSeq` of the birth before it, and no `seq`.
  */
 import protobuf from 'protobufjs/minimal.js';
 import { type SensorReading, valuesOf } from './formats.ts';
@@ -20,6 +21,17 @@ export class SparkplugNode {
   readonly #aliases = new Map<string, number>();
   readonly #born = new Set<string>();
   #seq = 0;
+  #session = 0;
+
+  /** What the broker sends when the node is lost, its will; null where it was never born. */
+  death(): SparkplugMessage | null {
+    if (this.#born.size === 0) return null;
+    const payload = protobuf.Writer.create().uint32(18).bytes(bdSeq(this.#session)).finish();
+    this.#born.clear();
+    this.#session += 1;
+    this.#seq = 0;
+    return { topic: `${PREFIX}/NDEATH/${NODE}`, payload };
+  }
 
   /** Messages for one reading: what has to be born first, then the data. */
   messages(reading: SensorReading): SparkplugMessage[] {
@@ -27,8 +39,8 @@ export class SparkplugNode {
     const messages: SparkplugMessage[] = [];
     if (this.#born.size === 0) {
       this.#born.add('');
-      const bdSeq = metric({ name: 'bdSeq', datatype: DATATYPE.uint64, long: 0 });
-      messages.push(this.#message(`${PREFIX}/NBIRTH/${NODE}`, timeMs, [bdSeq]));
+      const session = bdSeq(this.#session);
+      messages.push(this.#message(`${PREFIX}/NBIRTH/${NODE}`, timeMs, [session]));
     }
     const isBirth = !this.#born.has(sensor);
     this.#born.add(sensor);
@@ -57,6 +69,10 @@ export class SparkplugNode {
     this.#seq = (this.#seq + 1) % 256;
     return { topic, payload: writer.finish() };
   }
+}
+
+function bdSeq(session: number): Uint8Array {
+  return metric({ name: 'bdSeq', datatype: DATATYPE.uint64, long: session });
 }
 
 interface MetricFields {

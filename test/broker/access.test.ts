@@ -286,8 +286,12 @@ describe('limits', () => {
     await away.subscribeAsync('site/#', { qos: 1 });
     await away.endAsync();
     const client = await aClient(url);
+    await client.publishAsync('r', 'kept', { qos: 1, retain: true });
     const said = new Map<string, string>();
     client.on('message', (topic, payload) => void said.set(topic, String(payload)));
+    await client.subscribeAsync('#');
+    await vi.waitFor(() => expect(said.get('r')).toBe('kept'));
+    expect([...said.keys()]).toEqual(['r']);
     await client.subscribeAsync('$SYS/#');
     for (let n = 0; n < 8; n += 1) await client.publishAsync('site/a', `${n}`, { qos: 1 });
     await vi.waitFor(() => {

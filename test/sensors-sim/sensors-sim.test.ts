@@ -1,18 +1,23 @@
 /** The simulated fleet: the same seed, the same readings; a log that is true. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { batchRulesOf } from '@blocktorrent/agent/batch/batch-rule.ts';
 import { createDecode, type DecodeRule } from '@blocktorrent/agent/ingest/decode.ts';
 import { startBroker } from '@blocktorrent/broker/broker.ts';
+import { hashPassword } from '@blocktorrent/broker/password.ts';
 import { createFleet, type FleetSettings } from '@blocktorrent/sensors-sim/fleet.ts';
 import { FORMATS } from '@blocktorrent/sensors-sim/formats.ts';
+import { parseRecording, replayFleet } from '@blocktorrent/sensors-sim/replay.ts';
 import { connect } from 'mqtt';
 import { afterEach, describe, expect, it } from 'vitest';
+import { createIngest, openStore } from '../support/ingest.ts';
 import { startMosquitto } from '../support/mosquitto.ts';
 import { mqttEvent } from '../support/mqtt-event.ts';
 import { startNode } from '../support/process.ts';
-import { requireTool } from '../support/tools.ts';
+import { aFolder } from '../support/readings.ts';
+import { requireTool, runTool } from '../support/tools.ts';
 
 const MAIN = fileURLToPath(new URL('../../sensors-sim/src/main.ts', import.meta.url));
 const SETTINGS: FleetSettings = { sensors: 12, rate: 20, seed: 7, startMs: 1.7e12, badEvery: 0 };
@@ -125,6 +130,71 @@ describe('the formats of the fleet', () => {
     expect(share).toBeLessThan(0.45);
   });
 
+  it('are dead letters where they are bad, each of them, and nothing else is', () => {
+    const decode = createDecode(RULES);
+    const all = messages(5000, { formats: FORMATS, sensors: 54, badEvery: 7, seed: 11 });
+    const wrong = all.filter(({ topic, payload, bad, afterMs }) => {
+      const { refusal } = decode(topic, Buffer.from(payload), 1.7e12 + afterMs);
+      return (refusal !== null) !== bad;
+    });
+    expect(wrong.map(({ topic, payload }) => [topic, payload])).toEqual([]);
+    expect(all.filter(({ bad }) => bad)).toHaveLength(714);
+  });
+
+  it('have the time of a clock that jumps years, which is kept beside that of arrival', () => {
+    const decode = createDecode(RULES);
+    const years = 10 * 365 * 86_400_000;
+    for (const clockJumpMs of [years, -years]) {
+      const all = messages(3000, {
+        formats: FORMATS,
+        sensors: 54,
+        clockJumpEveryMs: 60_000,
+        clockJumpMs,
+      });
+      const offs = all.flatMap(({ topic, payload, afterMs }) => {
+        const found = decode(topic, Buffer.from(payload), 1.7e12 + afterMs);
+        if (found.refusal !== null || found.deviceMs === null) return [];
+        const off = found.deviceMs - (1.7e12 + afterMs);
+        // Nothing tells a clock that is behind from a buffer; Sparkplug says itself what waited.
+        if (found.rule !== 'spBv1.0/#') expect(found.historical).toBe(off < 0);
+        return [off];
+      });
+      expect(new Set(offs)).toEqual(new Set([0, clockJumpMs]));
+    }
+  });
+
+  it('come in storms, of which the gateway marks all but the first where a sensor counts', () => {
+    const all = messages(2000, { formats: ['json', 'csv'], repeatEvery: 50, repeatTimes: 20 });
+    const [folder, remove] = aFolder();
+    cleanUps.push(remove);
+    const store = openStore(folder, { rules: batchRulesOf(RULES) });
+    const ingest = createIngest(store, { decode: createDecode(RULES), maxDelayMs: 1e6 });
+    const from = { acknowledge: () => 0, abandon: () => undefined };
+    for (const { topic, payload } of all) {
+      const message = { topic, payload: Buffer.from(payload), qos: 1, messageId: 1 } as const;
+      ingest.take({ ...message, dup: false, retain: false }, from);
+    }
+    ingest.stop();
+    const marked = [...store.recent(1e6)].map(({ duplicateOf }) => duplicateOf !== null);
+    store.stop();
+    expect(marked).toEqual(all.map(({ repeat }) => repeat));
+    expect(marked.filter(Boolean).length).toBeGreaterThan(500);
+  });
+
+  it('die and are born again as a Sparkplug node with each outage, without a gap', () => {
+    const decode = createDecode(RULES);
+    const outage = { outageEveryMs: 600_000, outageMs: 300_000 };
+    const all = messages(20_000, { formats: ['sparkplug'], ...outage });
+    const online: unknown[] = [];
+    for (const { topic, payload, afterMs } of all) {
+      const found = decode(topic, Buffer.from(payload), 1.7e12 + afterMs);
+      if (found.refusal !== null) throw new Error(found.refusal);
+      if (/\/N(BIRTH|DEATH)\//.test(topic)) online.push(found.samples[0]?.value);
+      expect(found.samples.map(({ name }) => name)).not.toContain('$gap');
+    }
+    expect(online).toEqual([1, 0, 1]);
+  });
+
   it('are repeated as often as asked, byte for byte', () => {
     const all = messages(1000, { formats: FORMATS, repeatEvery: 10 });
     const repeats = all.flatMap((message, index) =>
@@ -132,6 +202,34 @@ describe('the formats of the fleet', () => {
     );
     expect(repeats.length).toBe(90);
     for (const [before, after] of repeats) expect({ ...after, repeat: false }).toEqual(before);
+  });
+});
+
+describe('a recording', () => {
+  it('is published as it was, in its order and with its pauses', () => {
+    const text = [
+      'time,topic,payload,payload_base64',
+      '2026-01-01T00:00:00Z,site/a,"{""value"":1}",',
+      '1767225601500,site/b,,',
+      '1767225601000,site/b,x,',
+    ].join('\n');
+    const replay = replayFleet(parseRecording(text));
+    expect([replay.next(), replay.next(), replay.next(), replay.next()]).toMatchObject([
+      { topic: 'site/a', payload: '{"value":1}', afterMs: 0, seq: 1 },
+      { topic: 'site/b', payload: '', afterMs: 1500 },
+      { topic: 'site/b', payload: 'x', afterMs: 1500 },
+      null,
+    ]);
+    const base64 = parseRecording('time,topic,payload_base64\n1,a,AP8=\n');
+    expect(base64[0]?.payload).toEqual(Buffer.from([0, 255]));
+  });
+
+  it.each([
+    ['a time', 'time,topic,payload\n1,a,x\nsoon,a,x', 'line 3: expected a time, found "soon"'],
+    ['a topic', 'time,topic,payload\n1,a/#,x', 'line 2: expected a topic, found "a/#"'],
+    ['a payload', 'time,topic\n1,a', 'line 2: expected payload or payload_base64'],
+  ])('is refused without %s, by its line', (_what, text, says) => {
+    expect(() => parseRecording(text)).toThrow(says);
   });
 });
 
@@ -176,7 +274,10 @@ describe('the simulator as a process', () => {
     while (got.length < 500) await mqttEvent(subscriber, 'message');
     const logged = linesOf(log);
     expect(logged.filter(({ bad }) => bad)).toHaveLength(5);
-    expect(logged.map(({ topic, payload }) => ({ topic, payload }))).toEqual(got);
+    const sentText = ({ topic, payload, encoding }: (typeof logged)[number]) => {
+      return { topic, payload: String(Buffer.from(payload, encoding ?? 'utf8')) };
+    };
+    expect(logged.map(sentText)).toEqual(got);
   });
 
   it('speaks every format; what is no text is in its log as base64', async () => {
@@ -203,6 +304,32 @@ describe('the simulator as a process', () => {
     expect(new Set(got.map((line) => line.split('/')[0])).size).toBe(9);
     const wrong = startNode(MAIN, ['--formats', 'xml', '--log', log]);
     expect(await wrong.ended).toBe(2);
+  });
+
+  it('replays a recording to a broker with users, and ends with it', async () => {
+    const [folder, remove] = aFolder();
+    cleanUps.push(remove);
+    const file = (name: string, text: string): string => {
+      writeFileSync(join(folder, name), text);
+      return join(folder, name);
+    };
+    const hash = await hashPassword('right');
+    const user = `{ password: '${hash}', publish: ['site/#'], subscribe: [] }`;
+    const usersFile = file('users.yaml', `users: { sim: ${user} }`);
+    const broker = await startBroker({ port: 0, usersFile });
+    cleanUps.push(() => broker.stop());
+    const recording = file('r.csv', 'time,topic,payload\n0,site/a,1\n500,site/a,2\n');
+    const sim = startNode(MAIN, [
+      ...['--broker', `mqtt://${broker.address}`, '--log', logFile(), '--replay', recording],
+      ...['--username', 'sim', '--password-file', file('p', 'right\n'), '--speed', '100'],
+    ]);
+    await sim.next();
+    expect(await sim.next()).toEqual({ sent: 2, bad: 0, outstanding: 0 });
+    expect(await sim.ended).toBe(0);
+  });
+
+  it('explains itself', async () => {
+    expect(String(await runTool(process.execPath, [MAIN, '--help']))).toContain('--replay FILE');
   });
 
   it('ends in order on SIGTERM: its log is what the broker has acknowledged', async () => {

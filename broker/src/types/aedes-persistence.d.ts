@@ -26,6 +26,7 @@ declare module 'aedes-persistence/asyncPersistence.js' {
     subscriptionsByClient(client: { id: string }): Promise<unknown[]>;
     subscriptionsByTopic(topic: string): Promise<StoredSubscription[]>;
     storeRetained(packet: object): Promise<void>;
+    createRetainedStreamCombi(patterns: readonly string[]): import('node:stream').Readable;
     outgoingEnqueue(sub: { clientId: string }, packet: unknown): Promise<void>;
     outgoingEnqueueCombi(subs: { clientId: string }[], packet: unknown): Promise<void>;
     outgoingUpdate(client: { id: string }, packet: unknown): Promise<void>;
