@@ -130,6 +130,38 @@ describe('the documents', () => {
     expect(rows.filter((name) => !known.includes(name ?? ''))).toEqual([]);
   });
 
+  it('hold a dashboard of metrics that there are, by labels that they have', () => {
+    const dashboard = readFileSync(join(ROOT, 'docs/grafana-dashboard.json'), 'utf8');
+    const rows = new Map<string, readonly string[]>(
+      Object.entries(METRICS).map(([key, { labels }]) => {
+        return [metricName(key as keyof typeof METRICS), labels];
+      }),
+    );
+    const { panels } = JSON.parse(dashboard) as {
+      panels: { targets?: { expr: string; legendFormat: string }[] }[];
+    };
+    const targets = panels.flatMap((panel) => panel.targets ?? []);
+    expect(targets.length).toBeGreaterThan(30);
+    const wrong = targets.flatMap(({ expr, legendFormat }) => {
+      const names = [...expr.matchAll(/blocktorrent_\w+/g)].map((match) =>
+        match[0].replace(/_bucket$/, ''),
+      );
+      const known = names.flatMap((name) => rows.get(name) ?? []);
+      const by = /by \(([^)]*)\)/.exec(expr)?.[1]?.split(/, */) ?? [];
+      const shown = [...legendFormat.matchAll(/\{\{(\w+)\}\}/g)].map((match) => match[1] ?? '');
+      const labels = [...by, ...shown].filter((label) => !['le', 'instance'].includes(label));
+      return [
+        ...names.filter((name) => !rows.has(name)),
+        ...labels.filter((label) => !known.includes(label)).map((label) => `${expr}: ${label}`),
+      ];
+    });
+    expect(wrong).toEqual([]);
+    const others = [...dashboard.matchAll(/\b(?:process|nodejs)_\w+/g)].map((match) => match[0]);
+    expect(new Set(others)).toEqual(
+      new Set(['process_resident_memory_bytes', 'nodejs_eventloop_lag_p99_seconds']),
+    );
+  });
+
   it('call no metric uncounted that the code counts', () => {
     const sources = globSync('agent/src/**/*.ts', { cwd: ROOT }).map((path) =>
       readFileSync(join(ROOT, path), 'utf8'),

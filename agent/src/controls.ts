@@ -18,6 +18,7 @@ import { listPeers } from './peer-list.ts';
 import type { ExportedTorrent } from './readers.ts';
 import type { ControlCall, ControlHandler } from './runtime/control.ts';
 import type { QueuedFile, Stage } from './runtime/file-queue.ts';
+import type { HostFacts } from './runtime/host.ts';
 
 /** What `status` answers. */
 export interface AgentStatus {
@@ -43,6 +44,8 @@ export interface AgentStatus {
   /** What this agent's sockets sent to distribute its files, and those files' size, bytes. */
   readonly uplink: { readonly ciphertextBytes: number; readonly sentBytes: number };
   readonly store: object | null;
+  /** The machine, as last looked at; null before the first look. */
+  readonly host: HostFacts | null;
   /** Files that are stuck, with the last error. */
   readonly problems: readonly { id: number; stage: Stage; error: string }[];
 }

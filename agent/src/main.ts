@@ -27,9 +27,10 @@ import { runEventLoop } from './event-loop.ts';
 import { type Gateway, makeGateway, openQuarantine } from './gateway.ts';
 import type { House } from './house.ts';
 import { WATCHED_FOLDER_MIGRATION, WatchedFolder } from './ingest/watched-folder.ts';
-import { countFile, countStore, gaugeHouse, measuredLedger } from './measure.ts';
+import { countFile, countStore, gaugeHost, gaugeHouse, measuredLedger } from './measure.ts';
 import { pipeline } from './pipeline.ts';
 import { exportTorrent, OwnersDirectory, serveReaders } from './readers.ts';
+import { readiness } from './readiness.ts';
 import { DepositGroup } from './record/deposit-group.ts';
 import { appendLate } from './record/settle.ts';
 import { keepRegistered, type RegistrationOptions } from './registration.ts';
@@ -38,6 +39,7 @@ import { startControl } from './runtime/control.ts';
 import { claimDataFolder } from './runtime/data-format.ts';
 import { folderBytes } from './runtime/disk-space.ts';
 import { FILE_QUEUE_MIGRATIONS, FileQueue, type QueuedFile } from './runtime/file-queue.ts';
+import { type HostFacts, HostWatch } from './runtime/host.ts';
 import { type Health, startHttp } from './runtime/http.ts';
 import { Lifecycle } from './runtime/lifecycle.ts';
 import type { LeveledLog, Log } from './runtime/log.ts';
@@ -224,8 +226,13 @@ async function startReports(
   },
 ): Promise<() => string> {
   const { house, gateway, store, owners, watchdog, wake, folders } = parts;
+  const { config, metrics, log } = house;
+  const onFacts = (facts: HostFacts) => gaugeHost(facts, metrics);
+  const host = new HostWatch({ dataDir: config.dataDir, onFacts, log });
+  await lifecycle.start({ ...bound(host), name: 'host' });
   const status = (): AgentStatus => ({
     ...statusOf(house, gateway, store),
+    host: host.facts,
     sources: [...folders.map(({ state }) => state), ...(gateway?.tables ?? [])],
   });
   const line = () =>
@@ -301,10 +308,7 @@ async function startDoors(
     metrics,
     log: log.child({ component: 'http' }),
     healthz,
-    readyz: () => ({
-      ok: house.view.known,
-      reasons: house.view.known ? [] : ['the ledger has never been reached'],
-    }),
+    readyz: () => readiness(controls.status()),
   });
   await lifecycle.start({ name: 'http', stop: () => http.stop() });
 }
@@ -353,7 +357,7 @@ function statusOf(
   house: House,
   gateway: Gateway | null,
   store: StoreNode | null,
-): Omit<AgentStatus, 'sources'> {
+): Omit<AgentStatus, 'sources' | 'host'> {
   const { config, view, queue } = house;
   const problems = queue.list(200).flatMap(({ id, stage, error }) => {
     return error === null ? [] : [{ id, stage, error }];

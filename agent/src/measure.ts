@@ -5,6 +5,7 @@
 import type { House } from './house.ts';
 import type { Ledger, LedgerEvent } from './ledger/ledger.ts';
 import type { QueuedFile } from './runtime/file-queue.ts';
+import type { HostFacts } from './runtime/host.ts';
 import type { Metrics } from './runtime/metrics.ts';
 import type { StoreEvent, StoreStatus } from './store/types.ts';
 
@@ -36,6 +37,18 @@ export function measuredLedger(ledger: Ledger, metrics: Metrics): Ledger {
     },
     close: () => ledger.close(),
   };
+}
+
+/** What is known of the machine; a fact that is not known has no value. */
+export function gaugeHost(facts: HostFacts, metrics: Metrics): void {
+  const { temperatureCelsius, throttled, flashWear } = facts;
+  if (temperatureCelsius !== null) metrics.set('hostTemperatureCelsius', temperatureCelsius);
+  if (throttled !== null) metrics.set('hostThrottled', throttled ? 1 : 0);
+  metrics.set('hostMemoryBytes', facts.memoryBytes);
+  metrics.set('hostMemoryAvailableBytes', facts.memoryAvailableBytes);
+  metrics.set('hostDiskBytes', facts.diskBytes);
+  metrics.set('hostDiskFreeBytes', facts.diskFreeBytes);
+  if (flashWear !== null) metrics.set('hostFlashWearRatio', flashWear);
 }
 
 /** Counts what the store tells. */

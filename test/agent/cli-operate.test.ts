@@ -38,6 +38,7 @@ const STATUS: AgentStatus = {
   },
   uplink: { ciphertextBytes: 1_000, sentBytes: 1_100 },
   store: null,
+  host: null,
   problems: [],
 };
 

@@ -1,5 +1,6 @@
 /** The answer of `status` as people read it: shared by `status`, `top` and `diag collect`. */
 import type { AgentStatus } from '../controls.ts';
+import type { HostFacts } from '../runtime/host.ts';
 import { bytesText } from './output.ts';
 
 /** Several lines, without a newline at the end. */
@@ -37,7 +38,20 @@ export function statusText(status: AgentStatus): string {
     const rows = Object.entries(store).map(([key, value]) => `${key} ${String(value)}`);
     lines.push(`store     ${rows.join(', ')}`);
   }
+  if (status.host !== null) lines.push(`machine   ${hostText(status.host)}`);
   for (const { id, stage, error } of problems)
     lines.push(`problem   file ${id} (${stage}): ${error}`);
   return lines.join('\n');
+}
+
+/** Memory and disk always; temperature, throttling and wear where they are known. */
+function hostText(facts: HostFacts): string {
+  const { temperatureCelsius, throttled, flashWear } = facts;
+  return [
+    `${bytesText(facts.memoryAvailableBytes)} of ${bytesText(facts.memoryBytes)} memory free`,
+    `${bytesText(facts.diskFreeBytes)} of ${bytesText(facts.diskBytes)} disk free`,
+    ...(temperatureCelsius === null ? [] : [`${temperatureCelsius.toFixed(0)} °C`]),
+    ...(throttled === true ? ['THROTTLED'] : []),
+    ...(flashWear === null ? [] : [`flash ${Math.round(flashWear * 100)} % worn`]),
+  ].join(', ');
 }

@@ -16,6 +16,12 @@ export function folderBytes(folder: string): number {
   return bytes;
 }
 
+/** Size of the file system of `folder`. */
+export function diskBytes(folder: string): number {
+  const { blocks, bsize } = statfsSync(folder);
+  return blocks * bsize;
+}
+
 /** What this user may still write to the file system of `folder`. */
 export function freeBytes(folder: string): number {
   const { bavail, bsize } = statfsSync(folder);

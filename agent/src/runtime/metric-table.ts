@@ -79,6 +79,14 @@ export const METRICS = {
   consortiumShardsConfirmed: counter('Key shards checked and confirmed.'),
   consortiumVotes: counter('Votes cast on audit requests.', 'vote'),
   consortiumReleases: counter('Releases of shards to auditors.'),
+  // host
+  hostTemperatureCelsius: gauge('Temperature of the processor, where a sensor tells.'),
+  hostThrottled: gauge('1 while the firmware slows the processor down, where it tells.'),
+  hostMemoryBytes: gauge('Memory of the machine.'),
+  hostMemoryAvailableBytes: gauge('Memory that is to be had without swapping.'),
+  hostDiskBytes: gauge('Size of the file system with dataDir.'),
+  hostDiskFreeBytes: gauge('What the agent may still write there.'),
+  hostFlashWearRatio: gauge('Wear of the eMMC from 0 to 1, where it tells.'),
 } as const satisfies Readonly<Record<string, MetricRow>>;
 
 /** Exposed name of a row, e.g. `blocktorrent_ingest_dead_letters_total`. */

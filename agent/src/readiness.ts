@@ -1,0 +1,18 @@
+/** Whether the agent serves, for `/readyz`: every reason why it does not, or not wholly. */
+import type { AgentStatus } from './controls.ts';
+import type { Health } from './runtime/http.ts';
+
+type Facts = Pick<AgentStatus, 'epoch' | 'brokers' | 'disk' | 'sources'>;
+
+/** Ready means: the consortium is known, every broker subscribed, the disk takes readings. */
+export function readiness({ epoch, brokers, disk, sources }: Facts): Health {
+  const reasons = [
+    ...(epoch === null ? ['the ledger has never been reached, or no consortium is founded'] : []),
+    ...brokers.flatMap(({ url, connected, reason }) => {
+      return connected ? [] : [`not subscribed at ${url}: ${reason ?? 'not connected yet'}`];
+    }),
+    ...sources.flatMap(({ name, reason }) => (reason === null ? [] : [`${name}: ${reason}`])),
+    ...(disk?.alarm == null ? [] : [disk.alarm]),
+  ];
+  return { ok: reasons.length === 0, reasons };
+}

@@ -1,0 +1,78 @@
+/** Facts about the machine, and whether the agent says that it serves. */
+import { tmpdir } from 'node:os';
+import { describe, expect, it } from 'vitest';
+import { gaugeHost } from '../../agent/src/measure.ts';
+import { readiness } from '../../agent/src/readiness.ts';
+import { flashWear, HostWatch, hostFacts, throttled } from '../../agent/src/runtime/host.ts';
+import { silentLog } from '../../agent/src/runtime/log.ts';
+import { createMetrics } from '../../agent/src/runtime/metrics.ts';
+
+describe('the machine', () => {
+  it('is looked at again and again, and never after the end', async () => {
+    const seen: number[] = [];
+    const watch = new HostWatch({
+      dataDir: tmpdir(),
+      log: silentLog,
+      ...{ firstMs: 1, everyMs: 1 },
+      onFacts: (facts) => seen.push(facts.diskFreeBytes),
+    });
+    expect(watch.facts).toBeNull();
+    watch.start();
+    await expect.poll(() => seen.length, { timeout: 20_000 }).toBeGreaterThan(1);
+    watch.stop();
+    const { length } = seen;
+    await hostFacts(tmpdir());
+    expect(seen.length).toBe(length);
+    expect(seen[0]).toBeGreaterThan(0);
+  });
+
+  it('has memory and a disk; what is not known is null, and has no metric', async () => {
+    const facts = await hostFacts(tmpdir());
+    expect(facts.memoryAvailableBytes).toBeGreaterThan(0);
+    expect(facts.memoryAvailableBytes).toBeLessThanOrEqual(facts.memoryBytes);
+    expect(facts.diskFreeBytes).toBeLessThanOrEqual(facts.diskBytes);
+    const metrics = createMetrics();
+    const known = { temperatureCelsius: 61.5, throttled: true, flashWear: null };
+    gaugeHost({ ...facts, ...known }, metrics);
+    const text = await metrics.text();
+    expect(text).toContain('blocktorrent_host_temperature_celsius 61.5');
+    expect(text).toContain('blocktorrent_host_throttled 1');
+    expect(text).toContain(`blocktorrent_host_disk_bytes ${facts.diskBytes}`);
+    expect(await metrics.total('hostFlashWearRatio')).toBe(0);
+  });
+
+  it('tells throttling now from throttling before, and nothing where nothing is told', () => {
+    expect([throttled('50005\n'), throttled('50000\n'), throttled('')]).toEqual([
+      true,
+      false,
+      null,
+    ]);
+  });
+
+  it('tells the wear of its most worn flash memory', () => {
+    expect(flashWear([])).toBeNull();
+    expect(flashWear(['0x01 0x03\n', '0x00 0x00'])).toBe(0.2);
+    expect(flashWear(['0x0b 0x01'])).toBe(1);
+  });
+});
+
+describe('/readyz', () => {
+  const broker = { url: 'mqtt://b', connected: true, reason: null, sessionsLost: 0 };
+  const well = { epoch: 1, brokers: [broker], disk: null, sources: [] };
+
+  it('is well where the ledger is known and every broker subscribed', () => {
+    expect(readiness(well)).toEqual({ ok: true, reasons: [] });
+  });
+
+  it('names everything that is missing', () => {
+    const disk = { usedBytes: 1, maxBytes: 1, alarm: 'the disk is full' } as never;
+    const brokers = [{ ...broker, connected: false, reason: 'ECONNREFUSED' }];
+    const sources = [{ kind: 'folder' as const, name: '/in', reason: 'no permission' }];
+    expect(readiness({ epoch: null, brokers, disk, sources }).reasons).toEqual([
+      expect.stringContaining('the ledger has never been reached'),
+      'not subscribed at mqtt://b: ECONNREFUSED',
+      '/in: no permission',
+      'the disk is full',
+    ]);
+  });
+});
