@@ -33,14 +33,22 @@ export class Machine {
     this.#leader = leader;
   }
 
-  /** Unpacks the base tree and boots it; resolves when systemd says that it is up. */
-  static async boot(baseTar: string): Promise<Machine> {
+  /**
+   * Unpacks the base tree and boots it; resolves when systemd says that it is up. `shown` are folders
+   * of this machine that are seen there, read-only: path here, path there.
+   */
+  static async boot(
+    baseTar: string,
+    name = 'blocktorrent-test',
+    shown: readonly (readonly [here: string, there: string])[] = [],
+  ): Promise<Machine> {
     const tree = await mkdtemp(join(tmpdir(), 'bt-machine-'));
     await run('tar', ['-xf', baseTar, '-C', tree, '--numeric-owner']);
     const args = ['--quiet', '--boot', '--register=no', '--keep-unit', '--console=pipe'];
+    const binds = shown.map(([here, there]) => `--bind-ro=${here}:${there}`);
     const child = spawn(
       'systemd-nspawn',
-      [...args, '--private-network', '--machine=blocktorrent-test', '-D', tree],
+      [...args, ...binds, '--private-network', `--machine=${name}`, '-D', tree],
       { stdio: ['ignore', 'ignore', 'ignore'] },
     );
     const deadlineMs = Date.now() + BOOT_MS_MAX;
