@@ -13,6 +13,7 @@ import { ConsortiumView } from './ledger/membership.ts';
 import { DhtAddressBook } from './overlay/dht.ts';
 import { PlainListener } from './overlay/plain-listener.ts';
 import type { RateLimit } from './overlay/rate-limit.ts';
+import { StandingLinks } from './overlay/standing-links.ts';
 import { TlsOverlay } from './overlay/tls-overlay.ts';
 import { Tracker } from './overlay/tracker.ts';
 import type { OverlayIdentity, PeerAddress } from './overlay/types.ts';
@@ -65,7 +66,7 @@ export function openNet(
   const overlay = new TlsOverlay({
     identity,
     membership: view,
-    listen: listen ? config.overlay.listen : null,
+    listen: listen && !config.overlay.dialOutOnly ? config.overlay.listen : null,
     random: systemRandom,
     log: log.child({ component: 'overlay' }),
     uploadBytesPerSecond: config.overlay.uploadBytesPerSecond,
@@ -79,6 +80,16 @@ export function openNet(
     nowMs: () => systemClock.nowMs(),
     log: log.child({ component: 'dht' }),
   });
+  const { dialOutOnly } = config.overlay;
+  const standing =
+    listen && dialOutOnly && config.roles.includes('store')
+      ? new StandingLinks({
+          overlay,
+          addressBook,
+          membership: view,
+          log: log.child({ component: 'overlay' }),
+        })
+      : null;
   const readers = listen ? openReaders(config, log, overlay.uplink) : null;
   const address = () => {
     const listener = config.overlay.advertise ?? overlay.address;
@@ -99,11 +110,13 @@ export function openNet(
         dht: addressBook.address,
         ...doorsOf(config, readers),
       });
+      standing?.start();
       const told = address();
       // Not awaited: an announcement ends only when another node has taken it.
       if (listen && told !== null) void addressBook.announce(told);
     },
     async stop() {
+      await standing?.stop();
       await readers?.tracker.stop();
       await readers?.plain.stop();
       await addressBook.stop();

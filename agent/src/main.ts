@@ -377,7 +377,8 @@ function statusOf(
 }
 
 function ownPeer(config: Config, net: Net): RegistrationOptions['peer'] {
-  const address = config.overlay.dht.advertise ?? net.addressBook.address;
+  const { dht, dialOutOnly } = config.overlay;
+  const address = dialOutOnly ? null : (dht.advertise ?? net.addressBook.address);
   const host = address?.host.includes(':') ? `[${address.host}]` : address?.host;
   return {
     mspId: config.organisation.mspId,

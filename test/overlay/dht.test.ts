@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fromHex } from '@blocktorrent/protocol/bytes.ts';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { DhtAddressBook } from '../../agent/src/overlay/dht.ts';
+import { DhtAddressBook, type DhtTiming } from '../../agent/src/overlay/dht.ts';
 import { whatIsWrong } from '../../agent/src/overlay/dht-socket.ts';
 import {
   privateKeyOf,
@@ -22,7 +22,7 @@ let peers: TrialPeer[];
 let membership: TrialMembership;
 let books: DhtAddressBook[] = [];
 
-async function startBook(at: number): Promise<DhtAddressBook> {
+async function startBook(at: number, timing: Partial<DhtTiming> = {}): Promise<DhtAddressBook> {
   const peer = peers[at];
   if (peer === undefined) throw new Error('no such peer');
   const book = new DhtAddressBook({
@@ -31,7 +31,7 @@ async function startBook(at: number): Promise<DhtAddressBook> {
     listen: { host: '127.0.0.1', port: 0 },
     nowMs: () => Date.now(),
     log: silentLog,
-    timing: { retryMs: 50, joinMs: 20, queryMs: 300, maxAgeMs: 60_000, freshAgeMs: 0 },
+    timing: { retryMs: 50, joinMs: 20, queryMs: 300, maxAgeMs: 60_000, freshAgeMs: 0, ...timing },
   });
   await book.start();
   books.push(book);
@@ -79,17 +79,59 @@ describe('the address book', () => {
     expect(await books[0]?.lookup(keyOf(1))).toEqual({ host: '127.0.0.1', port: 1001 });
   });
 
-  it('survives the loss of the first bootstrap node', async () => {
+  it.each([0, 1, 2])(
+    'survives the loss of bootstrap node %i, for old and new nodes',
+    async (lost) => {
+      membership = new TrialMembership(peers);
+      for (const at of [0, 1, 2]) await startBook(at);
+      await Promise.all(
+        books.map((book, at) => book.announce({ host: '127.0.0.1', port: 1000 + at })),
+      );
+      const [asking = 0, sought = 0] = [0, 1, 2].filter((at) => at !== lost);
+      await expect.poll(() => books[asking]?.lookup(keyOf(sought), { fresh: true })).not.toBeNull();
+      await books[lost]?.stop();
+      // One that starts now has the lost node among its bootstrap addresses.
+      const late = await startBook(3);
+      await late.announce({ host: '127.0.0.1', port: 1003 });
+      for (const book of [books[asking], late]) {
+        await expect
+          .poll(() => book?.lookup(keyOf(sought), { fresh: true }), { timeout: 10_000 })
+          .toEqual({ host: '127.0.0.1', port: 1000 + sought });
+      }
+      await expect
+        .poll(() => books[asking]?.lookup(keyOf(3), { fresh: true }), { timeout: 10_000 })
+        .toEqual({ host: '127.0.0.1', port: 1003 });
+    },
+  );
+
+  it('keeps an item as long as its peer puts it again, and lets it go after', async () => {
     membership = new TrialMembership(peers);
-    for (const at of [0, 1, 2]) await startBook(at);
-    await Promise.all(
-      books.map((book, at) => book.announce({ host: '127.0.0.1', port: 1000 + at })),
-    );
-    await expect.poll(() => books[1]?.lookup(keyOf(2), { fresh: true })).not.toBeNull();
-    await books[0]?.stop();
-    await expect
-      .poll(() => books[1]?.lookup(keyOf(2), { fresh: true }), { timeout: 10_000 })
-      .toEqual({ host: '127.0.0.1', port: 1002 });
+    const expireMs = 600;
+    await startBook(0, { expireMs });
+    await startBook(1, { expireMs });
+    const refreshing = await startBook(2, { expireMs, refreshMs: 100 });
+    await refreshing.announce({ host: '2001:db8::2', port: 1002 });
+    const found = () => books[0]?.lookup(keyOf(2), { fresh: true });
+    await expect.poll(found).toEqual({ host: '2001:db8::2', port: 1002 });
+    const untilMs = performance.now() + 3 * expireMs;
+    while (performance.now() < untilMs) {
+      expect(await found()).not.toBeNull();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    await refreshing.stop();
+    await expect.poll(found, { timeout: 10_000 }).toBeNull();
+  });
+
+  it('names a peer’s doors for ordinary clients', async () => {
+    membership = new TrialMembership(peers);
+    const [first, second] = [await startBook(0), await startBook(1)];
+    const told = {
+      ...{ host: '127.0.0.1', port: 1000 },
+      plain: { host: '127.0.0.1', port: 1001 },
+      tracker: { host: '127.0.0.1', port: 1002 },
+    };
+    await first.announce(told);
+    await expect.poll(() => second.lookup(keyOf(0), { fresh: true })).toEqual(told);
   });
 
   it('keeps no item under a key that the ledger does not have', async () => {

@@ -123,7 +123,10 @@ function ledgerSection(paths: PathFields) {
 
 function overlaySection(paths: PathFields) {
   const dht = z.strictObject({
-    listen: hostPort('127.0.0.1:0').prefault('127.0.0.1:0').describe('UDP address.'),
+    listen: hostPort('127.0.0.1:0')
+      .refine(({ host }) => isIP(host) !== 6, { error: 'an IPv4 address: the DHT knows no IPv6' })
+      .prefault('127.0.0.1:0')
+      .describe('UDP address, IPv4.'),
     advertise: hostPort('gateway.example:6881')
       .exactOptional()
       .describe('Address that others are told, if another.'),
@@ -153,6 +156,12 @@ function overlaySection(paths: PathFields) {
       listen: hostPort('127.0.0.1:0')
         .prefault('127.0.0.1:0')
         .describe('TCP address for BitTorrent over TLS; port 0 is any free one.'),
+      dialOutOnly: z
+        .boolean()
+        .default(false)
+        .describe(
+          'Nobody can dial this agent (NAT): it does not listen, and keeps links to the others.',
+        ),
       advertise: hostPort('gateway.example:6880')
         .exactOptional()
         .describe('Address that others are told, if another.'),

@@ -29,6 +29,8 @@ declare module 'bittorrent-dht' {
   export class Client extends EventEmitter {
     constructor(options: DhtOptions);
     readonly nodes: { toArray(): readonly DhtNode[] };
+    /** Items kept for others; the option `maxAge` reaches only its table of peers. */
+    readonly _values: { maxAge: number };
     listen(port: number, host: string, done: () => void): void;
     address(): AddressInfo;
     addNode(node: DhtNode): void;

@@ -31,8 +31,10 @@ export interface DhtOptions {
 }
 
 export interface DhtTiming {
-  /** Our item is put again this often (BEP 44 lets items go after two hours). */
+  /** Our item is put again this often. */
   readonly refreshMs: number;
+  /** An item that was not put again for this long is let go (BEP 44: two hours). */
+  readonly expireMs: number;
   /** A looked-up address is believed this long. */
   readonly maxAgeMs: number;
   /** A `fresh` look-up this soon after the last fresh one would find the same: it is spared. */
@@ -48,6 +50,7 @@ export interface DhtTiming {
 
 export const DHT_TIMING: DhtTiming = {
   refreshMs: 15 * 60_000,
+  expireMs: 2 * 60 * 60_000,
   maxAgeMs: 60_000,
   freshAgeMs: 2_000,
   retryMs: 500,
@@ -104,6 +107,7 @@ export class DhtAddressBook implements AddressBook {
       timeout: this.#timing.queryMs,
       socket: createGuardedSocket((reason) => log.debug('dropped a DHT packet', { reason })),
     });
+    dht._values.maxAge = this.#timing.expireMs;
     dht.on('warning', (error: Error) => log.debug('DHT', { reason: error.message }));
     await new Promise<void>((resolve, reject) => {
       dht.once('error', reject);
@@ -265,10 +269,11 @@ export class DhtAddressBook implements AddressBook {
   }
 }
 
-/** `host:port` -> one node; '' or anything else -> none. */
+/** `host:port` -> one node; '', an IPv6 address or anything else -> none: the DHT speaks IPv4. */
 function parseAddress(text: string): DhtNode[] {
   const at = text.lastIndexOf(':');
   const port = Number(text.slice(at + 1));
-  if (at < 1 || !Number.isInteger(port) || port < 1 || port > 65_535) return [];
+  if (at < 1 || text.startsWith('[') || !Number.isInteger(port) || port < 1 || port > 65_535)
+    return [];
   return [{ host: text.slice(0, at), port }];
 }

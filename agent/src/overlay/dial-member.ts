@@ -1,10 +1,12 @@
 /**
  * Dialling an organisation instead of an address: its store peers in order of name, each at the
- * address that the address book has, and once more where a fresh look-up finds another address.
+ * address that the address book has, and once more where a fresh look-up finds another address; at
+ * last those that only dial out, by a call.
  */
 
 import { fromHex } from '@blocktorrent/protocol/bytes.ts';
 import type { Peer } from '@blocktorrent/protocol/ledger-api.ts';
+import type { Calls } from './calls.ts';
 import {
   type Address,
   type DialMemberOptions,
@@ -18,6 +20,7 @@ import {
 export async function dialMember(
   options: DialMemberOptions,
   membership: Membership,
+  calls: Pick<Calls, 'reaches' | 'call'>,
   dial: (options: DialOptions) => Promise<Link>,
 ): Promise<Link> {
   const { mspId, signal } = options;
@@ -42,6 +45,7 @@ export async function dialMember(
       }
     }
   }
+  if (calls.reaches(mspId)) return calls.call(options);
   throw failure;
 }
 

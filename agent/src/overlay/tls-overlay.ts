@@ -24,6 +24,7 @@ import type { Hex, MspId } from '@blocktorrent/protocol/ledger-api.ts';
 import { digestChunkInThread } from '../crypto/chunk-thread.ts';
 import type { Log } from '../runtime/log.ts';
 import { SocketAccounts } from './accounts.ts';
+import { Calls } from './calls.ts';
 import { dialMember } from './dial-member.ts';
 import { WireLink } from './link.ts';
 import { LINK_LIMITS, type LinkLimits } from './link-limits.ts';
@@ -72,6 +73,7 @@ export class TlsOverlay implements Overlay {
   readonly accounts = new SocketAccounts();
   readonly #options: TlsOverlayOptions;
   readonly #limits: LinkLimits;
+  readonly #calls: Calls;
   readonly #peerId: Uint8Array;
   /** Open links, and by which certificates. */
   readonly #links = new Map<WireLink, PeerChain>();
@@ -93,6 +95,7 @@ export class TlsOverlay implements Overlay {
     this.#limits = { ...LINK_LIMITS, ...options.limits };
     this.#uplink = limitOf(options.uploadBytesPerSecond);
     this.#downlink = limitOf(options.downloadBytesPerSecond);
+    this.#calls = new Calls(options.membership.channel, this.#limits.handshakeMs);
     this.#identity = options.identity;
     this.mspId = options.identity.mspId;
     this.peer = options.identity.peer;
@@ -157,6 +160,11 @@ export class TlsOverlay implements Overlay {
     this.#acceptor = acceptor;
   }
 
+  /** Takes a link that we dialled because we were called, as one that came in. */
+  accept(link: Link): LinkHandler | null {
+    return this.#acceptor(link);
+  }
+
   setIdentity(identity: OverlayIdentity): void {
     // Throws for a pair that does not fit, before anything has changed.
     createSecureContext({ cert: identity.tlsCertificate, key: identity.tlsKey });
@@ -193,7 +201,7 @@ export class TlsOverlay implements Overlay {
   }
 
   dialMember(options: DialMemberOptions): Promise<Link> {
-    return dialMember(options, this.#options.membership, (to) => this.dial(to));
+    return dialMember(options, this.#options.membership, this.#calls, (to) => this.dial(to));
   }
 
   #contextOptions(): SecureContextOptions {
@@ -286,7 +294,11 @@ export class TlsOverlay implements Overlay {
       tls.destroy();
       return;
     }
-    this.#addLink(tls, raw, chain, null, (link) => this.#acceptor(link), {});
+    const accept = (link: Link) => {
+      const called = this.#calls.take(link);
+      return called === undefined ? this.#acceptor(link) : called;
+    };
+    this.#addLink(tls, raw, chain, null, accept, {});
   }
 
   #linksOf(mspId: MspId): number {
@@ -319,7 +331,9 @@ export class TlsOverlay implements Overlay {
       const onAbort = () => link.close('aborted');
       options.signal?.addEventListener('abort', onAbort, { once: true });
       const finish = () => options.signal?.removeEventListener('abort', onAbort);
-      const link = this.#addLink(tls, raw, chain, options.infoHash, () => options.handler, {
+      const { handler } = options;
+      const accept = typeof handler === 'function' ? handler : () => handler;
+      const link = this.#addLink(tls, raw, chain, options.infoHash, accept, {
         onOpen: (open) => {
           finish();
           resolve(open);

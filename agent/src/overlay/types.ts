@@ -168,12 +168,14 @@ export interface DialOptions {
   /** Refused with 'wrong-peer' when the certificate says otherwise. */
   readonly mspId: MspId;
   readonly infoHash: Hex;
-  readonly handler: LinkHandler;
+  /** Or who makes it once the link is there; null from it refuses the link. */
+  readonly handler: LinkHandler | ((link: Link) => LinkHandler | null);
   readonly signal?: AbortSignal;
 }
 
 /** Like `DialOptions`, for whichever store peer of an organisation can be reached. */
-export interface DialMemberOptions extends Omit<DialOptions, 'address'> {
+export interface DialMemberOptions extends Omit<DialOptions, 'address' | 'handler'> {
+  readonly handler: LinkHandler;
   readonly addressBook: AddressBook;
 }
 
@@ -206,7 +208,10 @@ export interface Overlay {
   onIncoming(acceptor: (link: Link) => LinkHandler | null): void;
   /** @throws LinkError 'unreachable', 'untrusted', 'wrong-peer', 'handshake', 'aborted'. */
   dial(options: DialOptions): Promise<Link>;
-  /** Dials an organisation's store peers in order of name. @throws LinkError as `dial` does. */
+  /**
+   * Dials an organisation's store peers in order of name; where none can be dialled, calls those
+   * that hold a standing link to us, and takes the link that they dial. @throws LinkError as `dial`.
+   */
   dialMember(options: DialMemberOptions): Promise<Link>;
   /** The three digests of a chunk, without holding up the links (P §3.2.1). */
   digestChunk(bytes: Uint8Array): Promise<ChunkDigests>;
