@@ -127,7 +127,7 @@ class BenchPeer {
       return null;
     },
     split: ({ path, chunksTarget }) => this.#split(path, chunksTarget),
-    distribute: (files) => this.#distribute(files),
+    distribute: ({ files, graceMs }) => this.#distribute(files, graceMs),
     fetch: ({ files, dir }) => this.#fetch(files, dir),
     forget: async ({ fileId }) => {
       await this.#chunks?.delete(fileId);
@@ -182,7 +182,7 @@ class BenchPeer {
     );
   }
 
-  async #distribute(files: readonly SplitFile[]): Promise<Distributed> {
+  async #distribute(files: readonly SplitFile[], graceMs: number | null): Promise<Distributed> {
     const before = this.overlay.accounts.total().sentBytes;
     const startedMs = performance.now();
     const results = await Promise.all(
@@ -196,6 +196,8 @@ class BenchPeer {
           addressBook: this.#addressBook,
           membership: this.#membership,
           signal: this.#abort.signal,
+          // Where one owner is gone for good, nobody waits for it.
+          ...(graceMs === null ? {} : { timing: { graceMs, lingerMs: 0 } }),
         }),
       ),
     );

@@ -8,6 +8,7 @@
 import { randomFillSync } from 'node:crypto';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Swarm } from './libtorrent.ts';
 import type { BenchCast, PeerProcess } from './peers.ts';
 import type { SplitFile, Stored } from './work.ts';
@@ -43,7 +44,10 @@ export async function ourTrial(
   { fetch }: { readonly fetch: boolean },
 ): Promise<Trial> {
   const { file } = cut;
-  const { seconds, sentBytes, receipts, complete } = await source.tell('distribute', [file]);
+  const { seconds, sentBytes, receipts, complete } = await source.tell('distribute', {
+    files: [file],
+    graceMs: null,
+  });
   if (!complete) throw new Error(`${file.fileId}: not every owner has signed`);
   const stored: Stored = { file, receipts: receipts[0] ?? [] };
   const fetched = fetch
@@ -56,6 +60,23 @@ export async function ourTrial(
     regenerateSeconds: fetched.seconds,
     uplinkRatio: sentBytes / file.ciphertextBytes,
   };
+}
+
+/** What the source sends, over the ciphertext, when an owner dies half-way; it stays dead. */
+export async function uplinkWithLoss(
+  cast: BenchCast,
+  source: PeerProcess,
+  file: SplitFile,
+): Promise<number> {
+  const doomed = cast.owners[0];
+  if (doomed === undefined) throw new Error('there is no owner');
+  const its = file.owners.filter((owners) => owners.includes(doomed.mspId)).length;
+  const distributing = source.tell('distribute', { files: [file], graceMs: 1_000 });
+  while ((await doomed.tell('stored', { fileId: file.fileId })) < its / 2) await pause(2);
+  await doomed.kill();
+  const { sentBytes, complete } = await distributing;
+  if (complete) throw new Error(`${doomed.mspId} signed before it died`);
+  return sentBytes / file.ciphertextBytes;
 }
 
 /** The same by libtorrent. */
@@ -108,7 +129,9 @@ export async function prepareRound(
 export async function ourRound(cast: BenchCast, round: Round, retrieve: number): Promise<Trial> {
   const startedMs = performance.now();
   const results = await Promise.all(
-    cast.owners.map((owner, at) => owner.tell('distribute', round.files[at] ?? [])),
+    cast.owners.map((owner, at) =>
+      owner.tell('distribute', { files: round.files[at] ?? [], graceMs: null }),
+    ),
   );
   const distributeSeconds = (performance.now() - startedMs) / 1000;
   if (!results.every(({ complete }) => complete)) throw new Error('not every owner has signed');

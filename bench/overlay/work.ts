@@ -42,7 +42,11 @@ export interface Orders {
     input: { readonly path: string; readonly chunksTarget: number };
     output: { readonly file: SplitFile; readonly seconds: number };
   };
-  readonly distribute: { input: readonly SplitFile[]; output: Distributed };
+  readonly distribute: {
+    /** `graceMs`: patience with the last owners once each chunk has enough; null: the default. */
+    input: { readonly files: readonly SplitFile[]; readonly graceMs: number | null };
+    output: Distributed;
+  };
   readonly fetch: {
     input: { readonly files: readonly Stored[]; readonly dir: string };
     output: { readonly seconds: number };

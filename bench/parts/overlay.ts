@@ -21,6 +21,7 @@ import {
   swarmRound,
   swarmTrial,
   type Trial,
+  uplinkWithLoss,
   writeCiphertext,
 } from '../overlay/trials.ts';
 import type { SplitFile } from '../overlay/work.ts';
@@ -63,8 +64,10 @@ type Output = Pick<BenchOptions, 'emit' | 'note'>;
 export async function measureGrid(
   points: readonly (Point & { readonly runs: number })[],
   output: Output,
+  warmUps = WARM_UPS,
 ): Promise<void> {
   await withStage(null, async (stage) => {
+    for (let turn = 0; turn < warmUps; turn++) await warmUp(stage);
     for (const point of points) await measurePoint(stage, point, output);
   });
 }
@@ -204,15 +207,38 @@ export async function measureSixSources(
 }
 
 /** Agents run for months: what counts is what they do once their code is compiled. */
-async function warmUp(cast: BenchCast, source: PeerProcess, swarm: Swarm): Promise<void> {
+async function warmUp({ cast, source, swarm }: Stage): Promise<void> {
   const path = join(cast.dir, 'warm-up.age');
-  for (let turn = 0; turn < WARM_UPS; turn++) {
-    await writeCiphertext(path, WARM_UP_BYTES);
-    const cut = await split(source, path, 200);
-    await ourTrial(cast, source, cut, { fetch: true });
-    await swarmTrial(swarm, cast.dir, cut.file, { fetch: true, uploadBytesPerSecond: null });
-  }
+  await writeCiphertext(path, WARM_UP_BYTES);
+  const cut = await split(source, path, 200);
+  await ourTrial(cast, source, cut, { fetch: true });
+  await swarmTrial(swarm, cast.dir, cut.file, { fetch: true, uploadBytesPerSecond: null });
   await rm(path);
+}
+
+/** One of six owners dies half-way: only what the source sends counts. */
+export async function measureLoss(
+  { mib, chunks }: Point,
+  runs: number,
+  output: Output,
+): Promise<void> {
+  const samples: number[] = [];
+  for (let run = 0; run < runs; run++) {
+    const dir = await mkdtemp(join(tmpdir(), 'blocktorrent-bench-'));
+    const cast = await BenchCast.start({ dir, organisations: 7, bareSource: true });
+    try {
+      if (cast.source === null) throw new Error('this cast has no bare source');
+      const path = join(dir, 'ciphertext.age');
+      await writeCiphertext(path, mib * MIB);
+      const { file } = await split(cast.source, path, chunks);
+      samples.push(await uplinkWithLoss(cast, cast.source, file));
+    } finally {
+      await cast.stop();
+      await rm(dir, { recursive: true, force: true });
+    }
+  }
+  const name = `${mib}MB/${chunks}, an owner dies`;
+  output.emit({ metric: 'uplinkRatio', case: name, unit: UNITS.uplinkRatio, samples });
 }
 
 async function withStage(
@@ -230,7 +256,6 @@ async function withStage(
   const tlsCopy = await TlsCopy.start(join(cast.pkiDir, 'Org1MSP'));
   try {
     if (cast.source === null) throw new Error('this cast has no bare source');
-    if (uploadBytesPerSecond === null) await warmUp(cast, cast.source, swarm);
     await work({ cast, source: cast.source, swarm, tlsCopy });
   } finally {
     await tlsCopy.stop();
@@ -255,6 +280,7 @@ export const part: BenchPart = {
     await measureGrid(gridPoints(quick), { emit, note });
     const limited = { mib: 50, chunks: 200 };
     await measureLimited(limited, LIMIT_BYTES_PER_SECOND, quick ? 2 : 10, { emit, note });
+    await measureLoss(limited, quick ? 2 : 10, { emit, note });
     await measureSixSources(ROUND, quick ? 1 : 10, { emit, note });
   },
 };

@@ -16,7 +16,7 @@ describe('a limit of 1,000,000 bytes a second', () => {
     const clock = manualClock(0);
     clock.advance(10_000);
     const limit = new RateLimit(1_000_000, () => clock.monotonicMs());
-    expect(limit.charge(100_000)).toBe(0);
+    expect(limit.charge(500_000)).toBe(0);
     expect(limit.charge(50_000)).toBe(0);
     expect(limit.charge(50_000)).toBe(50);
     expect(limit.charge(1)).toBe(100);
@@ -31,7 +31,7 @@ describe('a limit of 1,000,000 bytes a second', () => {
       if (limit.charge(10_000) > 0) break;
       bytes += 10_000;
     }
-    expect(bytes).toBeLessThanOrEqual(110_000);
+    expect(bytes).toBeLessThanOrEqual(510_000);
   });
 
   it('lets through, over a second of everybody asking, a second’s worth and one burst', () => {
@@ -40,7 +40,7 @@ describe('a limit of 1,000,000 bytes a second', () => {
     let bytes = 0;
     for (let waitMs = 0; waitMs <= 1000; bytes += 16_384) waitMs = limit.charge(16_384);
     expect(bytes).toBeGreaterThan(1_000_000);
-    expect(bytes).toBeLessThan(1_150_000);
+    expect(bytes).toBeLessThan(1_550_000);
   });
 });
 
@@ -77,7 +77,7 @@ describe('links with limits', () => {
 
   it('send a file to its owners no faster than the upload’s limit', async () => {
     const { seconds } = await send({ uploadBytesPerSecond: 1_000_000 });
-    expect(seconds).toBeGreaterThan(1.4);
+    expect(seconds).toBeGreaterThan(0.95);
   });
 
   it('receive a file from its owners no faster than the download’s limit', async () => {
@@ -101,6 +101,6 @@ describe('links with limits', () => {
       signal: new AbortController().signal,
     });
     // What waits in sockets and in TLS comes at once.
-    expect(performance.now() - startedMs).toBeGreaterThan(1_000);
+    expect(performance.now() - startedMs).toBeGreaterThan(700);
   });
 });

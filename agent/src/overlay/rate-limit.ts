@@ -7,8 +7,11 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 
-/** What may go at once after a pause: so many milliseconds' worth. */
-const BURST_MS = 100;
+/**
+ * What may go at once after a pause: so many milliseconds' worth. On a busy machine timers come
+ * late; what they miss by more than this is lost.
+ */
+const BURST_MS = 500;
 /** One turn of a link, so that links take turns: so many milliseconds' worth. */
 const TURN_MS = 20;
 
