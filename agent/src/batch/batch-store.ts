@@ -16,6 +16,7 @@ import { type BatchMeta, type BatchWriter, hasRules, readReadings } from './batc
 import { beginNext, finishBatch, nextMeta, removeOpen, syncFolder } from './batch-folder.ts';
 import type { BatchRule } from './batch-rule.ts';
 import { type Damage, recoverFolder } from './recover-folder.ts';
+import { salvageReadings } from './salvage.ts';
 
 export interface BatchStoreOptions {
   /** Folder of the batch files; made if missing. */
@@ -194,7 +195,10 @@ export class BatchStore {
     this.#closed.delete(batch);
   }
 
-  /** The newest `limit` readings at least, if the files still have them, oldest first. */
+  /**
+   * The newest `limit` readings at least, if the files still have them, oldest first. What cannot be
+   * read of a closed batch is left out.
+   */
   *recent(limit: number): Generator<Reading> {
     // Numbers may have been left out: what counts is readings.
     let left = limit - (this.#writer?.meta.count ?? 0);
@@ -207,7 +211,7 @@ export class BatchStore {
     for (const { path, from } of wanted) {
       const database = this.#options.openReadOnly(path);
       try {
-        yield* readReadings(database, from);
+        yield* salvageReadings(database, from);
       } finally {
         database.close();
       }

@@ -59,6 +59,8 @@ const FILE_NAME = /^([1-9]\d{0,14})(\.open)?\.sqlite(-wal|-shm|-journal)?$/;
 /** Is made while readings are saved, and means nothing before it is renamed. */
 const SALVAGE_NAME = 'salvage.sqlite';
 const GROUP_READINGS = 500;
+/** Closed batches that are read at the start: those that were written last, if they are not sealed. */
+const CHECKED_MAX = 2;
 /** What SQLite says of a file that is broken, not of a disk that is full or away. */
 const DAMAGE_CODE =
   /^SQLITE_(CORRUPT|NOTADB|ERROR|MISMATCH|IOERR_READ|IOERR_SHORT_READ|CONSTRAINT)/;
@@ -72,11 +74,12 @@ export function recoverFolder(options: BatchStoreOptions): Recovered {
   const { closedNumbers, openNumbers } = namesIn(folder);
   const closed = new Map<number, ClosedBatch>();
   const damaged: Damaged[] = [];
+  const checked = closedNumbers.slice(-CHECKED_MAX);
   for (const batch of closedNumbers) {
     const path = closedPath(folder, batch);
     const spare = options.isSafe?.(batch) ?? false;
     const found = orDamage(
-      () => readClosed(options, batch),
+      () => readWhole(options, batch, checked.includes(batch) && !spare),
       (reason) => {
         damaged.push({ batch, path, reason, spare });
       },
@@ -103,6 +106,18 @@ export function recoverFolder(options: BatchStoreOptions): Recovered {
   const saved = open === null ? [] : salvagedIn(open.database);
   const known = damaged.map((one) => ({ ...one, spare: one.spare || saved.includes(one.batch) }));
   return { closed, ...salvageAll(options, closed, open, known) };
+}
+
+function readWhole(options: BatchStoreOptions, batch: number, check: boolean): ClosedBatch {
+  const found = readClosed(options, batch);
+  if (!check) return found;
+  const database = options.openReadOnly(found.path);
+  try {
+    requireWhole(database, found);
+  } finally {
+    database.close();
+  }
+  return found;
 }
 
 function namesIn(folder: string): { closedNumbers: number[]; openNumbers: number[] } {

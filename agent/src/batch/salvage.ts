@@ -21,12 +21,12 @@ const SAMPLES_OF = `SELECT p.seq, p.lag_ms, p.value, p.text, m.name, m.unit, s.n
   FROM sample p JOIN metric m ON m.id = p.metric LEFT JOIN sensor s ON s.id = p.sensor
   WHERE p.seq = @seq ORDER BY p.place`;
 
-/** Readings of `database` that can still be read, by growing seq. */
-export function* salvageReadings(database: Database): Generator<Reading> {
+/** Readings of `database` after `afterSeq` that can still be read, by growing seq. */
+export function* salvageReadings(database: Database, afterSeq = 0): Generator<Reading> {
   const next = prepared(database, BATCH_SQL.readingsAfter);
   const samplesOf = prepared(database, SAMPLES_OF);
   if (next === null) return;
-  let after = 0;
+  let after = Math.max(0, afterSeq);
   let failures = 0;
   while (failures < FAILURES_MAX) {
     const limit = failures === 0 ? PAGE_ROWS : 1;

@@ -1,0 +1,54 @@
+/**
+ * The power is cut at random moments, and the file system loses what was not synced: every reading
+ * that was acknowledged is there exactly once, in order, and the chain holds.
+ */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { endUnderLoad, expectAllInOrder, type Found } from '../support/ended-gateway.ts';
+import { requirePowerCut, startPowerCut } from '../support/power-cut.ts';
+import { seedOfRun } from '../support/seeded.ts';
+
+const CUTS = process.env.BLOCKTORRENT_LONG ? 100 : 8;
+
+async function cutUnderLoad(cuts: number, more: readonly string[] = []): Promise<Found> {
+  const disk = await startPowerCut();
+  try {
+    const folder = join(disk.path, 'batches');
+    return await endUnderLoad({
+      seed: seedOfRun(),
+      ends: cuts,
+      more,
+      folder() {
+        mkdirSync(folder, { recursive: true });
+        return folder;
+      },
+      async end(gateway, random) {
+        disk.cut(random.integer(0, 2 ** 40));
+        gateway.child.kill('SIGKILL');
+        // It may have met a page of its memory that is gone.
+        expect(['SIGKILL', 'SIGBUS']).toContain(await gateway.ended);
+        await disk.restart();
+      },
+    });
+  } finally {
+    await disk.stop();
+  }
+}
+
+it(
+  'loses and repeats nothing when the power is cut at random moments under load',
+  async (context) => {
+    requirePowerCut(context);
+    const found = await cutUnderLoad(CUTS);
+    expectAllInOrder(found, CUTS * 5);
+    console.log(found.note);
+  },
+  120_000 + CUTS * 20_000,
+);
+
+it('would be seen to lose readings if commits were not synced', async (context) => {
+  requirePowerCut(context);
+  const found = await cutUnderLoad(4, ['unsynced']);
+  expect(found.originals.length, found.note).toBeLessThan(found.published);
+}, 240_000);
