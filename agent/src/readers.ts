@@ -20,7 +20,7 @@ import type { Address, AddressBook, Membership, PeerAddress } from './overlay/ty
 import type { StoreNode } from './store/store-node.ts';
 
 /** What is known of the owners' addresses is asked for anew after this. */
-const FRESH_MS = 10_000;
+const FRESH_MS = 2_000;
 /** A client waits at most this long for owners that do not answer. */
 const PATIENCE_MS = 3_000;
 

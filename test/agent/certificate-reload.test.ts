@@ -1,13 +1,14 @@
-/** A real agent whose certificate is replaced while it runs: SIGHUP, no restart. */
+/** A real agent: its certificate is replaced while it runs, and its doors for ordinary clients. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { serialOf } from '../../agent/src/overlay/peer-identity.ts';
 import type { Address } from '../../agent/src/overlay/types.ts';
+import { callControl } from '../../agent/src/runtime/control-client.ts';
 import { writeAgentConfig } from '../../demo/house-config.ts';
 import { issueCertificate, organisationPki } from '../../devledger/src/pki.ts';
 import { certificateSeenAt } from '../support/certificate-seen.ts';
@@ -22,6 +23,7 @@ const LAUNCHER = join(import.meta.dirname, '../../agent/bin/blocktorrent.js');
 let dir: string;
 let peers: TrialPeer[];
 let agent: ChildProcess;
+let dataDir = '';
 const lines: Record<string, unknown>[] = [];
 const certificates = () => join(dir, 'certificates');
 
@@ -32,7 +34,7 @@ async function startAgent(): Promise<void> {
   for (const name of ['overlay.pem', 'overlay.key', 'overlay-ed25519.key']) {
     await copyFile(join(pki.dir, name), join(certificates(), name));
   }
-  const { path, dataDir } = await writeAgentConfig({
+  const written = await writeAgentConfig({
     mspId: 'Org1MSP',
     name: 'admin',
     dir: join(dir, 'agent'),
@@ -44,6 +46,11 @@ async function startAgent(): Promise<void> {
       peers: [{ endpoint: '127.0.0.1:1', mspId: 'Org1MSP', tlsRootFile: pki.tlsca }],
     },
   });
+  const { path } = written;
+  dataDir = written.dataDir;
+  // Doors for ordinary clients, at their defaults.
+  const text = await readFile(path, 'utf8');
+  await writeFile(path, text.replace('overlay:\n', 'overlay:\n  plain: {}\n'));
   await mkdir(dataDir, { mode: 0o700 });
   const { epochs } = new TrialMembership(peers);
   const consortium = {
@@ -106,5 +113,18 @@ describe('an agent that is told SIGHUP', () => {
     agent.kill('SIGHUP');
     await expect.poll(seen).toBe(expected);
     expect(agent.exitCode).toBeNull();
+  });
+});
+
+describe('an agent with doors for ordinary clients', () => {
+  it('opens them on loopback, and makes no .torrent of a file that it does not know', async () => {
+    const [told] = said('overlay runs') as unknown as { plain: Address; tracker: Address }[];
+    expect([told?.plain.host, told?.tracker.host]).toEqual(['127.0.0.1', '127.0.0.1']);
+    const answer = await fetch(
+      `http://127.0.0.1:${told?.tracker.port}/announce?info_hash=${'%77'.repeat(20)}&port=1`,
+    );
+    expect(await answer.text()).toMatch('not kept here');
+    const asked = callControl(dataDir, 'export-torrent', { fileId: '00'.repeat(32) });
+    await expect(asked).rejects.toMatchObject({ remote: 'unknown-here' });
   });
 });
