@@ -8,6 +8,7 @@ import { setTimeout } from 'node:timers/promises';
 import { decodeRecipient } from '@blocktorrent/protocol/age.ts';
 import { toBase64 } from '@blocktorrent/protocol/bytes.ts';
 import type { Hex } from '@blocktorrent/protocol/ledger-api.ts';
+import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import type { AnchorStatus } from './batch/anchorer.ts';
 import type { DiskStatus } from './batch/disk-keeper.ts';
 import type { Gateway, GatewayCounts } from './gateway.ts';
@@ -17,7 +18,7 @@ import type { SourceState } from './ingest/table-source.ts';
 import { listPeers } from './peer-list.ts';
 import type { ExportedTorrent } from './readers.ts';
 import type { ControlCall, ControlHandler } from './runtime/control.ts';
-import type { QueuedFile, Stage } from './runtime/file-queue.ts';
+import { BY_HAND, type QueuedFile, type Stage } from './runtime/file-queue.ts';
 import type { HostFacts } from './runtime/host.ts';
 
 /** What `status` answers. */
@@ -46,6 +47,8 @@ export interface AgentStatus {
   readonly store: object | null;
   /** The machine, as last looked at; null before the first look. */
   readonly host: HostFacts | null;
+  /** Files that are neither available nor given up `availableWithinMs` after they came. */
+  readonly overdue: { readonly count: number; readonly oldestMs: number | null };
   /** Files that are stuck, with the last error. */
   readonly problems: readonly { id: number; stage: Stage; error: string }[];
 }
@@ -71,6 +74,8 @@ export interface ControlsOptions {
   readonly gateway: Gateway | null;
   /** @throws TorrentError */
   readonly exportTorrent: (fileId: Hex) => Promise<ExportedTorrent>;
+  /** A file has moved in the queue. */
+  readonly advanced: (file: QueuedFile) => void;
 }
 
 const LIST_MAX = 1_000;
@@ -97,6 +102,7 @@ export function controlRoutes(options: ControlsOptions): Record<string, ControlH
       const { torrent, trackers } = await options.exportTorrent(fileId);
       return { torrent: toBase64(torrent), trackers };
     },
+    'give-up': async (body) => giveUp(body, options),
     'close-batch': async () => {
       await closeBatch();
       return null;
@@ -138,6 +144,25 @@ function putArguments(body: unknown): { path: string; to: string[] } {
   }
   for (const recipient of to) decodeRecipient(recipient);
   return { path, to };
+}
+
+/** Gives a file up that is not recorded yet; whatever a stage has in hand of it counts no more. */
+function giveUp(body: unknown, { house, advanced }: ControlsOptions): FileStatus {
+  const { id, reason } = Object(body) as { id?: unknown; reason?: unknown };
+  if (typeof id !== 'number' || typeof reason !== 'string' || reason.trim() === '') {
+    throw refusal('give-up: "id" must be a number and "reason" a text');
+  }
+  const { queue, log } = house;
+  if (!queue.has(id)) throw refusal(`give-up: there is no file ${id}`);
+  const { stage } = queue.get(id);
+  if (stage === 'recorded' || stage === 'available' || stage === 'void') {
+    throw refusal(`give-up: file ${id} is ${stage} already`);
+  }
+  const error = `${BY_HAND}${reason.slice(0, LIMITS.reasonCharsMax - BY_HAND.length)}`;
+  const file = queue.update(id, { stage: 'void', error, identity: null, deposit: null });
+  log.warn('a file was given up by hand', { id, batch: file.batch, reason });
+  advanced(file);
+  return describe(file);
 }
 
 function refusal(message: string): Error {

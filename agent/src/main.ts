@@ -27,7 +27,14 @@ import { runEventLoop } from './event-loop.ts';
 import { type Gateway, makeGateway, openQuarantine } from './gateway.ts';
 import type { House } from './house.ts';
 import { WATCHED_FOLDER_MIGRATION, WatchedFolder } from './ingest/watched-folder.ts';
-import { countFile, countStore, gaugeHost, gaugeHouse, measuredLedger } from './measure.ts';
+import {
+  countFile,
+  countStore,
+  gaugeHost,
+  gaugeHouse,
+  measuredLedger,
+  overdueOf,
+} from './measure.ts';
 import { pipeline } from './pipeline.ts';
 import { exportTorrent, OwnersDirectory, serveReaders } from './readers.ts';
 import { readiness } from './readiness.ts';
@@ -165,6 +172,7 @@ export async function runAgent(
     watchdog,
     wake,
     folders,
+    advanced,
   });
   lifecycle.ready(line());
   reloads?.set(() => void lifecycle.reload(() => reload(config, reloads, net, log)));
@@ -222,10 +230,11 @@ async function startReports(
     readonly owners: OwnersDirectory;
     readonly watchdog: Watchdog;
     readonly wake: () => void;
+    readonly advanced: (file: QueuedFile) => void;
     readonly folders: readonly WatchedFolder[];
   },
 ): Promise<() => string> {
-  const { house, gateway, store, owners, watchdog, wake, folders } = parts;
+  const { house, gateway, store, owners, watchdog, wake, folders, advanced } = parts;
   const { config, metrics, log } = house;
   const onFacts = (facts: HostFacts) => gaugeHost(facts, metrics);
   const host = new HostWatch({ dataDir: config.dataDir, onFacts, log });
@@ -250,6 +259,7 @@ async function startReports(
     gateway,
     exportTorrent: (fileId) =>
       exportTorrent(fileId, [store?.manifestOf(fileId), house.queue.manifestOf(fileId)], owners),
+    advanced,
     healthz: () => watchdog.health(),
   });
   const lines = setInterval(() => lifecycle.status(line()), STATUS_LINE_MS);
@@ -371,6 +381,7 @@ function statusOf(
     ...(gateway?.counts() ?? NO_GATEWAY),
     files: queue.counts(),
     uplink: queue.uplink(),
+    overdue: overdueOf(house),
     store: store?.status() ?? null,
     problems,
   };

@@ -4,7 +4,8 @@
  */
 import type { House } from './house.ts';
 import type { Ledger, LedgerEvent } from './ledger/ledger.ts';
-import type { QueuedFile } from './runtime/file-queue.ts';
+import { systemClock } from './runtime/clock.ts';
+import type { FileQueue, QueuedFile } from './runtime/file-queue.ts';
 import type { HostFacts } from './runtime/host.ts';
 import type { Metrics } from './runtime/metrics.ts';
 import type { StoreEvent, StoreStatus } from './store/types.ts';
@@ -68,11 +69,18 @@ export function countFile(file: QueuedFile, metrics: Metrics): void {
   for (const { mspId } of receipts) metrics.add('distributeReceipts', 1, { msp: mspId });
 }
 
+/** Files that should be available by now, and are neither that nor given up. */
+export function overdueOf({ config, queue }: House): ReturnType<FileQueue['overdue']> {
+  return queue.overdue(systemClock.nowMs() - config.distribute.availableWithinMs);
+}
+
 /** Sets the gauges to how things stand now. */
-export function gaugeHouse({ queue, metrics, overlay }: House, store: StoreStatus | null): void {
+export function gaugeHouse(house: House, store: StoreStatus | null): void {
+  const { queue, metrics, overlay } = house;
   for (const [step, count] of Object.entries(queue.counts())) {
     if (step !== 'available' && step !== 'void') metrics.set('pipelineFiles', count, { step });
   }
+  metrics.set('pipelineFilesOverdue', overdueOf(house).count);
   const { sentBytes, receivedBytes } = overlay.accounts.total();
   metrics.set('overlaySentBytes', sentBytes);
   metrics.set('overlayReceivedBytes', receivedBytes);

@@ -55,13 +55,14 @@ export class KeysContract extends BlockTorrentContract implements TransactionsOf
 
   /**
    * Splits the transient identity among the holders; returns what everybody may know.
-   * Who: an agent. When: any time; `records` decides later whether the dealing is the right one.
+   * Who: an agent of a member: of an organisation that has a collection of its own. When: any time;
+   * `records` decides later whether the dealing is the right one.
    * Effects: a shard in each holder's collection, and the dealing under the transaction's id.
    * Event: none. Errors: BAD_ARGUMENT, NOT_ALLOWED, BAD_KEY (the identity is another recipient's).
    */
   async Deposit(ctx: Context, argument: string): Promise<Dealing> {
     const input = parseArgument(argument, ARGUMENTS['keys/keys:Deposit']);
-    const depositor = requireRole(ctx, 'agent');
+    const depositor = await requireDepositor(ctx);
     const identity = transient(ctx, TRANSIENT.identity, IDENTITY_BYTES, IDENTITY_BYTES);
     const entropy = transient(ctx, TRANSIENT.entropy, ENTROPY_BYTES, ENTROPY_BYTES);
     return putDeal(ctx, depositor, { identity, entropy, txId: ctx.stub.getTxID(), input });
@@ -71,11 +72,12 @@ export class KeysContract extends BlockTorrentContract implements TransactionsOf
    * `Deposit` for many files at once, of at most `shardsPerDepositMax` shards: all of them or none.
    * The transient `identity` holds the identities one after the other. Each dealing is a deposit
    * of its own, with the id `depositIdOf(transaction, file)`.
-   * Who, when, event and errors: as `Deposit`; and TOO_LARGE.
+   * Who, when, effects: as `Deposit`, for each. Event: none.
+   * Errors: BAD_ARGUMENT, TOO_LARGE, NOT_ALLOWED, BAD_KEY.
    */
   async DepositMany(ctx: Context, argument: string): Promise<readonly Dealing[]> {
     const { deposits } = parseArgument(argument, ARGUMENTS['keys/keys:DepositMany']);
-    const depositor = requireRole(ctx, 'agent');
+    const depositor = await requireDepositor(ctx);
     const bytes = deposits.length * IDENTITY_BYTES;
     const identities = transient(ctx, TRANSIENT.identity, bytes, bytes);
     const entropy = transient(ctx, TRANSIENT.entropy, ENTROPY_BYTES, ENTROPY_BYTES);
@@ -93,10 +95,15 @@ export class KeysContract extends BlockTorrentContract implements TransactionsOf
     return deals.map(({ dealing }) => dealing);
   }
 
-  /** Stores a deposited shard again, the same bytes under a new name; by its depositor. */
+  /**
+   * Stores a deposited shard again, the same bytes under a new name, for a holder whose peer was away.
+   * Who: an agent of the depositor, while it is a member. When: any time after the deposit.
+   * Effects: the shard in its holder's collection, where to find it under the deposit's id. Event: none.
+   * Errors: BAD_ARGUMENT, NOT_ALLOWED, NOT_FOUND, WRONG_DEALING, NOT_HOLDER, BAD_DIGEST.
+   */
   async Reissue(ctx: Context, argument: string): Promise<ShardRef> {
     const input = parseArgument(argument, ARGUMENTS['keys/keys:Reissue']);
-    const caller = requireRole(ctx, 'agent');
+    const caller = await requireDepositor(ctx);
     const { depositTx, index, holder, fileId } = input;
     const stored = await getJson<StoredDealing>(ctx, KEYS_KEY.dealing(depositTx));
     if (stored === null) throw new Refusal('NOT_FOUND', `there is no deposit ${depositTx}`);
@@ -122,7 +129,10 @@ export class KeysContract extends BlockTorrentContract implements TransactionsOf
     return { depositTx: txId, index };
   }
 
-  /** The public dealing of a deposit, or null. */
+  /**
+   * The public dealing of a deposit, or null.
+   * Who: anybody on the channel. Effects: none. Errors: BAD_ARGUMENT.
+   */
   async GetDealing(ctx: Context, argument: string): Promise<Dealing | null> {
     const { depositTx } = parseArgument(argument, ARGUMENTS['keys/keys:GetDealing']);
     const stored = await getJson<StoredDealing>(ctx, KEYS_KEY.dealing(depositTx));
@@ -132,6 +142,7 @@ export class KeysContract extends BlockTorrentContract implements TransactionsOf
   /**
    * A shard of the caller's own collection, as stored or as last re-issued, or null. Evaluate
    * this, never submit it: a submitted transaction's response is in the block.
+   * Who: an agent, at a peer of its own organisation. Effects: none. Errors: BAD_ARGUMENT, NOT_ALLOWED.
    */
   async GetShard(ctx: Context, argument: string): Promise<{ shard: Base64 } | null> {
     const ref = parseArgument(argument, ARGUMENTS['keys/keys:GetShard']);
@@ -142,6 +153,7 @@ export class KeysContract extends BlockTorrentContract implements TransactionsOf
   /**
    * `GetShard` for many, in order. What one `DepositMany` brought is read once.
    * Evaluate this, never submit it.
+   * Who: an agent, at a peer of its own organisation. Effects: none. Errors: BAD_ARGUMENT, NOT_ALLOWED.
    */
   async GetShards(ctx: Context, argument: string): Promise<(Base64 | null)[]> {
     const { shards } = parseArgument(argument, ARGUMENTS['keys/keys:GetShards']);
@@ -201,6 +213,22 @@ class ShardReader {
       throw error;
     }
   }
+}
+
+/**
+ * The caller's organisation, if it is a member. `keys` does not see the consortium's own list, which
+ * is another chaincode's: what its administrators have agreed on, too, is a collection for each
+ * member. A deposit of a former member that still has one is of no use: `records` takes no record.
+ */
+async function requireDepositor(ctx: Context): Promise<MspId> {
+  const mspId = requireRole(ctx, 'agent');
+  try {
+    await ctx.stub.getPrivateDataHash(shardCollection(mspId), 'member');
+  } catch (error) {
+    if (!(error instanceof Error) || !error.message.includes('collection')) throw error;
+    throw new Refusal('NOT_ALLOWED', `${mspId} is no member: it has no collection for shards`);
+  }
+  return mspId;
 }
 
 /** Fabric's words for private data that is on the ledger by its hash but never reached this peer. */

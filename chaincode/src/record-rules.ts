@@ -137,10 +137,7 @@ export async function checkRecord(
     );
   }
   if (record.timeMs > atMs + CLOCK_AHEAD_MS_MAX) {
-    throw new Refusal(
-      'BAD_ARGUMENT',
-      `timeMs: ${record.timeMs} is after ${atMs}, the ledger's time`,
-    );
+    throw new Refusal('TOO_EARLY', `timeMs: ${record.timeMs} is after ${atMs}, the ledger's time`);
   }
   const hash = createHash('sha256').update(Buffer.from(record.masterTable, 'base64')).digest('hex');
   if (hash !== record.masterTableHash) {

@@ -15,6 +15,7 @@ export type RefusalCode =
   | 'NOT_FOUNDED'
   | 'NOT_FOUND'
   | 'ALREADY_EXISTS'
+  | 'TOO_EARLY'
   | 'WRONG_EPOCH'
   | 'WRONG_CHAIN'
   | 'WRONG_DEALING'

@@ -39,6 +39,7 @@ const STATUS: AgentStatus = {
   uplink: { ciphertextBytes: 1_000, sentBytes: 1_100 },
   store: null,
   host: null,
+  overdue: { count: 0, oldestMs: null },
   problems: [],
 };
 

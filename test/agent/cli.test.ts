@@ -237,6 +237,7 @@ describe('commands that ask the running agent', () => {
         files: { queued: 0, available: 3 },
         uplink: { ciphertextBytes: 1000, sentBytes: 1050 },
         store: null,
+        overdue: { count: 2, oldestMs: 0 },
         problems: [{ id: 9, stage: 'sealed', error: 'no epoch' }],
       }),
     });
@@ -247,6 +248,7 @@ describe('commands that ask the running agent', () => {
     expect(out).toContain('anchor    11 readings on the ledger');
     expect(out).toContain('3 available');
     expect(out).toContain('1.05 times');
+    expect(out).toContain('ALARM     2 files are not available in time, the oldest came 1970');
     expect(out).toContain('file 9 (sealed): no epoch');
   });
 });

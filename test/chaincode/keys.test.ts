@@ -117,6 +117,11 @@ describe('contract keys', () => {
     );
   });
 
+  it('refuses a deposit by an organisation that is no member', async () => {
+    const { deposit } = trial('feldman-25519');
+    await expect(deposit({}, agentOf(9))).rejects.toThrow(/^NOT_ALLOWED: Org9MSP is no member/);
+  });
+
   it('gives a shard to nobody but its holder', async () => {
     const { fabric, deposit } = trial();
     const { txId } = await deposit();

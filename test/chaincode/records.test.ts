@@ -75,11 +75,7 @@ describe('contract records', () => {
       'more chunks than its bytes can have',
       (record) => ({ ...record, bytes: 16_384 }),
     ],
-    [
-      'BAD_ARGUMENT',
-      'a time in the future',
-      (record) => ({ ...record, timeMs: record.timeMs + 1e6 }),
-    ],
+    ['TOO_EARLY', 'a time in the future', (record) => ({ ...record, timeMs: record.timeMs + 1e6 })],
     ['WRONG_EPOCH', 'an epoch that is not open', (record) => ({ ...record, epoch: 2 })],
     ['WRONG_CHAIN', 'a seq that skips one', (record) => ({ ...record, seq: 2 })],
     [

@@ -218,6 +218,10 @@ function privateState(
       notes.reads.add(full(collection, key));
       return Buffer.from(state.get(full(collection, key)) ?? []);
     },
+    getPrivateDataHash: async (collection: string, key: string) => {
+      const value = state.get(full(collection, key));
+      return value === undefined ? Buffer.alloc(0) : createHash('sha256').update(value).digest();
+    },
     putPrivateData: async (collection: string, key: string, value: Uint8Array) => {
       notes.writes.set(full(collection, key), value);
     },

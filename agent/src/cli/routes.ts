@@ -10,6 +10,7 @@ export interface ControlRoutes {
   peers: [null, readonly PeerLine[]];
   put: [PutBody, FileStatus];
   files: [null, readonly FileStatus[]];
+  'give-up': [GiveUpBody, FileStatus];
   'close-batch': [null, null];
   'export-torrent': [{ readonly fileId: string }, TorrentAnswer];
   'dead-letters': [DeadLettersBody, readonly DeadLetterLine[]];
@@ -21,6 +22,11 @@ export interface TorrentAnswer {
   readonly torrent: string;
   /** Announce addresses in it. */
   readonly trackers: readonly string[];
+}
+export interface GiveUpBody {
+  /** Number of the file in the agent's queue. */
+  readonly id: number;
+  readonly reason: string;
 }
 export interface PutBody {
   /** Absolute path; the agent reads it. */

@@ -1,7 +1,7 @@
 /** The answer of `status` as people read it: shared by `status`, `top` and `diag collect`. */
 import type { AgentStatus } from '../controls.ts';
 import type { HostFacts } from '../runtime/host.ts';
-import { bytesText } from './output.ts';
+import { bytesText, timeText } from './output.ts';
 
 /** Several lines, without a newline at the end. */
 export function statusText(status: AgentStatus): string {
@@ -28,6 +28,11 @@ export function statusText(status: AgentStatus): string {
     const { count, alarm } = status.anchor;
     lines.push(`anchor    ${count === null ? 'none yet' : `${count} readings`} on the ledger`);
     if (alarm !== null) lines.push(`ALARM     ${alarm}`);
+  }
+  if (status.overdue.count > 0) {
+    const { count, oldestMs } = status.overdue;
+    const since = oldestMs === null ? '' : `, the oldest came ${timeText(oldestMs)}`;
+    lines.push(`ALARM     ${count} files are not available in time${since}`);
   }
   const counts = stages.map(([stage, count]) => `${count} ${stage}`).join(', ');
   lines.push(`files     ${counts === '' ? 'none yet' : counts}`);

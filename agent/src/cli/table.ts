@@ -11,6 +11,7 @@ import { diagCommand } from './commands/diag.ts';
 import { exportTorrentCommand } from './commands/export-torrent.ts';
 import { filesCommand } from './commands/files.ts';
 import { getCommand } from './commands/get.ts';
+import { giveUpCommand } from './commands/give-up.ts';
 import { identityCommand } from './commands/identity.ts';
 import { initCommand } from './commands/init.ts';
 import { peersCommand } from './commands/peers.ts';
@@ -35,6 +36,7 @@ export const COMMANDS: readonly CliCommand[] = [
   getCommand,
   filesCommand,
   exportTorrentCommand,
+  giveUpCommand,
   auditCommand,
   consortiumCommand,
   initCommand,

@@ -57,6 +57,9 @@ function sections(paths: PathFields) {
     distribute: z
       .strictObject({
         filesInFlight: whole(1, 256).default(4).describe('Files distributed at the same time.'),
+        availableWithinMs: ms(1_000, 2_592_000_000)
+          .default(3_600_000)
+          .describe('A file that is not available so long after it came is an alarm in status.'),
       })
       .prefault({})
       .describe('How files reach their owners.'),

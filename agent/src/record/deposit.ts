@@ -4,7 +4,9 @@
  *
  * Always holds: a key is split once. The deposit's id and the entropy are durable before the
  * deposit is sent, so after a crash the same deposit is looked up before another is tried, and the
- * same shards can be dealt again for a holder whose peer was away.
+ * same shards can be dealt again for a holder whose peer was away. One whose fate is not known yet is
+ * followed by none with other holders, k or n: should both be ordered, k - 1 holders still learn
+ * nothing, and the record pins one of them.
  */
 import { fromBase64, fromHex, toHex } from '@blocktorrent/protocol/bytes.ts';
 import { dealShards } from '@blocktorrent/protocol/dealing.ts';
@@ -14,7 +16,9 @@ import { decodeReceipt } from '@blocktorrent/protocol/receipt.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { FilePatch, FileQueue, QueuedFile } from '../runtime/file-queue.ts';
 import type { Log } from '../runtime/log.ts';
-import type { DepositGroup } from './deposit-group.ts';
+import { GiveUp } from '../runtime/stage-runner.ts';
+import type { DepositGroup, KeyToDeposit } from './deposit-group.ts';
+import { isFinal, refusedBecause } from './refused.ts';
 
 export interface DepositOptions {
   readonly ledger: Ledger;
@@ -37,15 +41,21 @@ export async function depositKey(file: QueuedFile, options: DepositOptions): Pro
     if (dealing !== null) return { dealing };
   }
   const input = depositInput(file, options);
-  const dealing = await options.deposits.deposit({
+  const { scheme, k, n } = input;
+  const key: KeyToDeposit = {
     input,
     identity: identityOf(file),
     onDepositId: (txId, entropy) => {
-      queue.update(file.id, { deposit: { txId, entropy: toHex(entropy) } });
+      queue.update(file.id, { deposit: { txId, entropy: toHex(entropy), scheme, k, n } });
       options.log.debug('deposit: about to be sent', { id: file.id, batch: file.batch, txId });
     },
-  });
-  return { dealing };
+  };
+  try {
+    return { dealing: await options.deposits.deposit(key) };
+  } catch (error) {
+    if (!isFinal(error)) throw error;
+    throw new GiveUp(refusedBecause(error), { cause: error });
+  }
 }
 
 /** The stored bytes of shard `index` (from 1), dealt again exactly as the chaincode dealt them. */
@@ -62,12 +72,13 @@ export function redealShard(file: QueuedFile, dealing: Dealing, index: number): 
   return shard;
 }
 
+/** By today's policy, or as an earlier deposit of this file asked, whose fate is not known. */
 function depositInput(file: QueuedFile, options: DepositOptions): DepositInput {
   const { fileId, recipient, epoch } = file;
   if (fileId === null || recipient === null || epoch === null) {
     throw new Error(`file ${file.id} has no name yet`);
   }
-  const { scheme, k, n } = options.policy();
+  const { scheme, k, n } = file.deposit ?? options.policy();
   const nonces = file.receipts.map((signed) => decodeReceipt(fromBase64(signed.receipt)).nonce);
   const holders = holdersOf(fileId, nonces, options.requireEpoch(epoch), options.source, n);
   return { fileId, recipient, scheme, k, n: holders.length, holders };

@@ -19,6 +19,7 @@ import type { FilePatch, FileQueue, QueuedFile } from '../runtime/file-queue.ts'
 import type { Log } from '../runtime/log.ts';
 import type { GivenUp } from '../runtime/stage-runner.ts';
 import { type ManifestSigner, signedManifestOf } from './name.ts';
+import { isFinal, refusedBecause } from './refused.ts';
 
 export interface RecordOptions extends ManifestSigner {
   readonly ledger: Ledger;
@@ -65,15 +66,34 @@ export async function recordFiles(
     const next = run[records.length];
     if (next !== undefined && seqOf(next) !== seqOf(file) + 1) break;
   }
+  return [...patches, ...(await submitRun(records, run, options))];
+}
+
+/**
+ * Submits the run. Where it is refused for good, its first file is tried alone: that one is recorded,
+ * or given up, and the others wait for the next call.
+ */
+async function submitRun(
+  records: readonly RecordInput[],
+  run: readonly QueuedFile[],
+  options: RecordOptions,
+): Promise<RecordResult[]> {
   const [only, ...others] = records;
-  const { txId } =
-    only !== undefined && others.length === 0
-      ? await ledger.submit('ledger/records:Record', only)
-      : await ledger.submit('ledger/records:RecordMany', { records });
-  for (const { id, batch, fileId } of run.slice(0, records.length)) {
-    options.log.info('recorded on the ledger', { id, batch, fileId, txId });
+  if (only === undefined) return [];
+  try {
+    const { txId } =
+      others.length === 0
+        ? await options.ledger.submit('ledger/records:Record', only)
+        : await options.ledger.submit('ledger/records:RecordMany', { records });
+    for (const { id, batch, fileId } of run.slice(0, records.length)) {
+      options.log.info('recorded on the ledger', { id, batch, fileId, txId });
+    }
+    return records.map(() => ({ masterTable: null }));
+  } catch (error) {
+    if (!isFinal(error)) throw error;
+    if (others.length === 0) return [{ giveUp: refusedBecause(error) }];
+    return submitRun([only], run, options);
   }
-  return [...patches, ...records.map(() => ({ masterTable: null }))];
 }
 
 /** Its place becomes void, and the batch is sealed, placed and named anew. */

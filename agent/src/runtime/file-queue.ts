@@ -5,7 +5,7 @@
  * Always holds: each stage's result is committed before the next stage begins, ids grow in the order
  * of the gateway's chain, and the key of a file is erased once the file is available.
  */
-import type { Dealing, SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
+import type { Dealing, KeyScheme, SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
 import type { Database } from 'better-sqlite3';
 
 /** Where a file stands; the order of this list is the order of the pipeline (P §3.2.3). */
@@ -51,8 +51,15 @@ export interface QueuedFile {
   readonly receipts: readonly SignedReceipt[];
   /** Receipts that came after the record was made ready, and are not on the ledger yet. */
   readonly lateReceipts: readonly SignedReceipt[];
-  /** Transaction id and entropy of the one deposit of this file's key. */
-  readonly deposit: { readonly txId: string | null; readonly entropy: string } | null;
+  /** The last deposit of this file's key that was about to be sent, and what it asked for. */
+  readonly deposit: {
+    /** The dealing's `depositTx`. */
+    readonly txId: string;
+    readonly entropy: string;
+    readonly scheme: KeyScheme;
+    readonly k: number;
+    readonly n: number;
+  } | null;
   readonly dealing: Dealing | null;
   /** Encrypted master table, kept until its record is committed (P §3.2.3, step 3a). */
   readonly masterTable: Uint8Array | null;
@@ -82,6 +89,13 @@ export const FILE_QUEUE_MIGRATIONS: readonly string[] = [
 
 const JSON_COLUMNS = new Set(['recipients', 'receipts', 'lateReceipts', 'deposit', 'dealing']);
 
+/** How the reason of a file begins that the ledger refused for good. */
+export const REFUSED = 'the ledger refuses it for good: ';
+/** How the reason of a file begins that a person gave up. */
+export const BY_HAND = 'given up by hand: ';
+/** A batch is sealed anew after a refusal, so often: what is refused again and again never helps. */
+export const REFUSALS_MAX = 3;
+
 export class FileQueue {
   readonly #db: Database;
   readonly #nowMs: () => number;
@@ -94,12 +108,14 @@ export class FileQueue {
 
   /**
    * Adds a file at stage `queued`. A batch that is already there is returned as it is, unless that
-   * try was given up: then it is queued anew, and the void row keeps its place in the chain.
+   * try was given up: then it is queued anew, and the void row keeps its place in the chain. A batch
+   * that was given up by hand, or refused by the ledger too often (`REFUSALS_MAX`), stays so.
    */
   add(file: Pick<QueuedFile, 'kind' | 'inputPath' | 'batch' | 'recipients'>): QueuedFile {
     if (file.batch !== null) {
       const known = this.#one('SELECT * FROM file WHERE batch = ?', file.batch);
       if (known !== null && known.stage !== 'void') return known;
+      if (known !== null && this.#staysGivenUp(known)) return known;
       if (known !== null) this.update(known.id, { batch: null });
     }
     const now = this.#nowMs();
@@ -123,11 +139,35 @@ export class FileQueue {
     return this.get(id);
   }
 
+  #staysGivenUp({ inputPath, error }: QueuedFile): boolean {
+    if (error?.startsWith(BY_HAND) === true) return true;
+    const row = this.#db
+      .prepare(
+        "SELECT count(*) AS n FROM file WHERE inputPath = ? AND stage = 'void' AND error LIKE ?",
+      )
+      .get(inputPath, `${REFUSED}%`);
+    return (row as { n: number }).n >= REFUSALS_MAX;
+  }
+
+  /** Files that came before `beforeMs` (ms since 1970) and are neither available nor void. */
+  overdue(beforeMs: number): { readonly count: number; readonly oldestMs: number | null } {
+    return this.#db
+      .prepare(
+        `SELECT count(*) AS count, min(createdMs) AS oldestMs FROM file
+         WHERE stage NOT IN ('available', 'void') AND createdMs < ?`,
+      )
+      .get(beforeMs) as { count: number; oldestMs: number | null };
+  }
+
   /** @throws Error when there is no such file. */
   get(id: number): QueuedFile {
     const file = this.#one('SELECT * FROM file WHERE id = ?', id);
     if (file === null) throw new Error(`no file with queue id ${id}`);
     return file;
+  }
+
+  has(id: number): boolean {
+    return this.#one('SELECT * FROM file WHERE id = ?', id) !== null;
   }
 
   isBatchAvailable(batch: number): boolean {

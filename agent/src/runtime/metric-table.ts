@@ -56,6 +56,9 @@ export const METRICS = {
   recordFiles: counter('Files recorded on the ledger.', 'kind'),
   recordVoided: counter('Files given up and recorded as void.'),
   pipelineFiles: gauge('Files of this source that are not yet available, by step.', 'step'),
+  pipelineFilesOverdue: gauge(
+    'Files that are not available in time (`distribute.availableWithinMs`).',
+  ),
   // ledger
   ledgerTransactions: counter('Transactions and queries.', 'transaction', 'outcome'),
   ledgerSeconds: histogram(

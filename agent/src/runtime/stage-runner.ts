@@ -122,6 +122,7 @@ export class StageRunner {
       log.debug(`${name}: started`, { stage: name, ids: files.map((file) => file.id) });
       const results = await this.#step.run(files, signal);
       files.forEach((file, index) => {
+        if (this.#isGone(file)) return;
         const result = results[index] ?? 'wait';
         if (result === 'wait') {
           this.#retry.set(file.id, { atMs: Date.now() + POLL_MS / 2, failures: 0 });
@@ -154,6 +155,7 @@ export class StageRunner {
     const message = error instanceof Error ? error.message : String(error);
     const code = (error as { code?: unknown }).code;
     for (const file of files) {
+      if (this.#isGone(file)) continue;
       if (error instanceof GiveUp) {
         this.#giveUp(file, message);
         continue;
@@ -173,10 +175,17 @@ export class StageRunner {
     }
   }
 
+  /** Somebody gave the file up while it was in hand. */
+  #isGone(file: QueuedFile): boolean {
+    return this.#options.queue.get(file.id).stage !== this.#step.from;
+  }
+
   #giveUp(file: QueuedFile, reason: string): void {
     const { queue, log, onAdvance } = this.#options;
     log.error(`${this.#step.name}: given up`, { id: file.id, batch: file.batch, error: reason });
-    onAdvance(queue.update(file.id, { stage: 'void', error: reason, identity: null }));
+    onAdvance(
+      queue.update(file.id, { stage: 'void', error: reason, identity: null, deposit: null }),
+    );
   }
 
   #sleep(ms: number): Promise<void> {

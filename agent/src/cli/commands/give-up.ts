@@ -1,0 +1,20 @@
+/** `blocktorrent give-up NO`: ends the running agent's tries with a file; its place becomes void. */
+import type { CliCommand } from '../command.ts';
+import { wholeNumber } from '../options.ts';
+
+export const giveUpCommand: CliCommand = {
+  name: 'give-up',
+  describe: 'give a file up that cannot be recorded; later ones go on',
+  group: 'Files:',
+  register(command, contextOf) {
+    command
+      .argument('<no>', 'as `files` shows it', wholeNumber(1, Number.MAX_SAFE_INTEGER))
+      .requiredOption('--reason <text>', 'why; it is kept on the ledger')
+      .action(async (id: number, { reason }: { reason: string }) => {
+        const { output, call } = contextOf();
+        const file = await call('give-up', { id, reason });
+        const text = `file ${id} is given up; ${file.path} stays where it is, \`put\` stores it anew`;
+        output.result(file, text);
+      });
+  },
+};
