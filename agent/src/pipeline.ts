@@ -25,7 +25,7 @@ import { nameFile, signedManifestOf } from './record/name.ts';
 import { recordFiles } from './record/record.ts';
 import { type ReissueTimes, settleFile } from './record/settle.ts';
 import type { FilePatch, QueuedFile } from './runtime/file-queue.ts';
-import { GiveUp, type StageStep } from './runtime/stage-runner.ts';
+import { type GivenUp, GiveUp, type StageStep } from './runtime/stage-runner.ts';
 import { sealFile } from './seal/seal.ts';
 
 /** Deposits under way at once: those that wait together share a transaction. */
@@ -71,7 +71,7 @@ function step(
   from: StageStep['from'],
   to: StageStep['to'],
   { concurrency = 1, inOrder = false }: { concurrency?: number; inOrder?: boolean },
-  work: (file: QueuedFile, signal: AbortSignal) => Promise<FilePatch | 'wait'>,
+  work: (file: QueuedFile, signal: AbortSignal) => Promise<FilePatch | 'wait' | GivenUp>,
 ): StageStep {
   return {
     name,

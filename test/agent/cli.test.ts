@@ -237,7 +237,8 @@ describe('commands that ask the running agent', () => {
         files: { queued: 0, available: 3 },
         uplink: { ciphertextBytes: 1000, sentBytes: 1050 },
         store: null,
-        overdue: { count: 2, oldestMs: 0 },
+        host: null,
+        overdue: { count: 2, oldestMs: 1_000 },
         problems: [{ id: 9, stage: 'sealed', error: 'no epoch' }],
       }),
     });

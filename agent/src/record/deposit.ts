@@ -16,9 +16,9 @@ import { decodeReceipt } from '@blocktorrent/protocol/receipt.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { FilePatch, FileQueue, QueuedFile } from '../runtime/file-queue.ts';
 import type { Log } from '../runtime/log.ts';
-import { GiveUp } from '../runtime/stage-runner.ts';
+import type { GivenUp } from '../runtime/stage-runner.ts';
 import type { DepositGroup, KeyToDeposit } from './deposit-group.ts';
-import { isFinal, refusedBecause } from './refused.ts';
+import { givenUpFor, isFinal } from './refused.ts';
 
 export interface DepositOptions {
   readonly ledger: Ledger;
@@ -32,7 +32,10 @@ export interface DepositOptions {
 }
 
 /** Deposits one file's key and returns its dealing. */
-export async function depositKey(file: QueuedFile, options: DepositOptions): Promise<FilePatch> {
+export async function depositKey(
+  file: QueuedFile,
+  options: DepositOptions,
+): Promise<FilePatch | GivenUp> {
   const { ledger, queue } = options;
   if (file.dealing !== null) return {};
   const earlier = file.deposit?.txId ?? null;
@@ -54,7 +57,7 @@ export async function depositKey(file: QueuedFile, options: DepositOptions): Pro
     return { dealing: await options.deposits.deposit(key) };
   } catch (error) {
     if (!isFinal(error)) throw error;
-    throw new GiveUp(refusedBecause(error), { cause: error });
+    return givenUpFor(error);
   }
 }
 

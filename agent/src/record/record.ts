@@ -19,7 +19,7 @@ import type { FilePatch, FileQueue, QueuedFile } from '../runtime/file-queue.ts'
 import type { Log } from '../runtime/log.ts';
 import type { GivenUp } from '../runtime/stage-runner.ts';
 import { type ManifestSigner, signedManifestOf } from './name.ts';
-import { isFinal, refusedBecause } from './refused.ts';
+import { givenUpFor, isFinal } from './refused.ts';
 
 export interface RecordOptions extends ManifestSigner {
   readonly ledger: Ledger;
@@ -91,7 +91,7 @@ async function submitRun(
     return records.map(() => ({ masterTable: null }));
   } catch (error) {
     if (!isFinal(error)) throw error;
-    if (others.length === 0) return [{ giveUp: refusedBecause(error) }];
+    if (others.length === 0) return [givenUpFor(error)];
     return submitRun([only], run, options);
   }
 }

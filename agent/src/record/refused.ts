@@ -6,7 +6,7 @@
  * (membership, registration), of the chain's place or of the epoch, which others can mend.
  */
 import type { LedgerErrorCode } from '../ledger/ledger.ts';
-import { REFUSED } from '../runtime/file-queue.ts';
+import type { GivenUp } from '../runtime/stage-runner.ts';
 
 const REJECTED: LedgerErrorCode = 'rejected';
 /** Refusals that the same file may not meet a moment later. */
@@ -27,7 +27,7 @@ export function isFinal(error: unknown): error is Error {
   return code !== undefined && !PASSING.has(code);
 }
 
-/** The reason that is kept with a file that was refused. */
-export function refusedBecause(error: Error): string {
-  return `${REFUSED}${error.message}`;
+/** Gives a file up that was refused; the contract's sentence is the reason. */
+export function givenUpFor(error: Error): GivenUp {
+  return { giveUp: error.message, byLedger: true };
 }

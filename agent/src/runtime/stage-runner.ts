@@ -5,7 +5,13 @@
  * Always holds: a file is in one runner's hands at a time; a failure is logged, kept with the file
  * and tried again after a back-off that grows to a minute; `wake()` ends every wait.
  */
-import type { FilePatch, FileQueue, QueuedFile, Stage } from './file-queue.ts';
+import {
+  type FilePatch,
+  type FileQueue,
+  type QueuedFile,
+  REFUSED,
+  type Stage,
+} from './file-queue.ts';
 import type { Log } from './log.ts';
 
 export interface StageStep {
@@ -32,6 +38,8 @@ export interface StageStep {
 /** One file of a run that no repetition can help: why. */
 export interface GivenUp {
   readonly giveUp: string;
+  /** The ledger refuses it for good. */
+  readonly byLedger?: true;
 }
 
 /** Marks a failure that no repetition can mend: the file is given up and its place made void. */
@@ -130,7 +138,8 @@ export class StageRunner {
         }
         this.#retry.delete(file.id);
         if ('giveUp' in result) {
-          this.#giveUp(file, result.giveUp);
+          const refused = result.byLedger === true ? REFUSED : '';
+          this.#giveUp(file, `${refused}${result.giveUp}`);
           return;
         }
         const moved = queue.update(file.id, { stage: to, error: null, ...result });
