@@ -177,6 +177,22 @@ describe('the documents', () => {
     expect(wrong).toEqual([]);
   });
 
+  it('name every package that is installed with us, with its reason', () => {
+    const table = DOCUMENTS.find(({ path }) => path === 'docs/ARCHITECTURE.md')?.text ?? '';
+    const listed = [...table.matchAll(/^\| ([^|]+) \|/gm)]
+      .map((match) => match[1] ?? '')
+      .join(', ');
+    const manifests = ['agent', 'broker', 'chaincode', 'protocol'].map((room) => {
+      const text = readFileSync(join(ROOT, room, 'package.json'), 'utf8');
+      return Object.keys((JSON.parse(text) as { dependencies?: object }).dependencies ?? {});
+    });
+    const missing = manifests
+      .flat()
+      .filter((name) => !name.startsWith('@blocktorrent/'))
+      .filter((name) => !listed.includes(name) && !listed.includes(name.split('/')[1] ?? name));
+    expect([...new Set(missing)]).toEqual([]);
+  });
+
   it('name every transaction', () => {
     const text = DOCUMENTS.map((document) => document.text).join('\n');
     const missing = transactionNames().filter((name) => !text.includes(`\`${name}\``));

@@ -324,7 +324,7 @@ describe('the sample', () => {
       }
     }
     expect(refused, `SEED=${seed}`).toBeGreaterThan(MUTATIONS / 20);
-  });
+  }, 600_000);
 });
 
 describe('the JSON Schema', () => {

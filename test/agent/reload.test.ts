@@ -22,17 +22,19 @@ describe('a changed configuration', () => {
     next.log.level = 'debug';
     next.consortium.vote = 'approve';
     next.batch.maxReadings = 7;
+    next.batch.disk.reserveBytes = 9;
     next.batch.commitMaxReadings = 8;
     next.name = 'other';
     delete (next as { mqtt?: unknown }).mqtt;
     const { batch } = running;
     expect(applyLive(running, next)).toEqual({
-      applied: ['batch.maxReadings', 'consortium.vote', 'log.level'],
+      applied: ['batch.disk.reserveBytes', 'batch.maxReadings', 'consortium.vote', 'log.level'],
       needRestart: ['batch.commitMaxReadings', 'mqtt', 'name'],
     });
     expect(running.log.level).toBe('debug');
     expect(running.batch).toBe(batch);
     expect(batch.maxReadings).toBe(7);
+    expect(batch.disk.reserveBytes).toBe(9);
     expect(batch.commitMaxReadings).not.toBe(8);
     expect(running.name).not.toBe('other');
   });

@@ -100,6 +100,7 @@ describe.runIf(process.env.BLOCKTORRENT_FABRIC === '1')('a network of four organ
 
   it('agrees on changed chaincode under the next sequence number, on the same one not again', async () => {
     const sequences = () => network.plan.chaincodes.map(({ name, sequence }) => [name, sequence]);
+    const before = await ledgerOf('Org1MSP').evaluate('ledger/consortium:GetConsortium', {});
     await network.deploy();
     expect(sequences()).toEqual([
       ['ledger', 1],
@@ -115,6 +116,9 @@ describe.runIf(process.env.BLOCKTORRENT_FABRIC === '1')('a network of four organ
       ['ledger', 2],
       ['keys', 1],
     ]);
+    // What was written under the sequence before stays readable.
+    const after = await ledgerOf('Org1MSP').evaluate('ledger/consortium:GetConsortium', {});
+    expect(after).toEqual(before);
     await network.stopPeer('Org4MSP');
     // Three of four were enough before; now all must endorse.
     await expect(registerPeer(ledgerOf('Org2MSP'))).rejects.toMatchObject({ code: 'endorse' });

@@ -9,6 +9,9 @@ import type { Config } from './schema.ts';
 
 /** Dotted keys that are applied without a restart. */
 export const LIVE_KEYS = [
+  'batch.disk.maxBytes',
+  'batch.disk.policy',
+  'batch.disk.reserveBytes',
   'batch.maxAgeMs',
   'batch.maxBytes',
   'batch.maxReadings',
@@ -36,12 +39,18 @@ export function applyLive(running: Config, next: Config): LiveChanges {
   const live: readonly string[] = LIVE_KEYS;
   const applied = changed.filter((key) => live.includes(key));
   for (const key of applied) {
-    const [section = '', name = ''] = key.split('.');
-    const target = (running as unknown as Record<string, Section>)[section];
-    const source = (next as unknown as Record<string, Section>)[section];
-    if (target !== undefined) target[name] = source?.[name];
+    const path = key.split('.');
+    const name = path.pop() ?? '';
+    const [target, source] = [sectionAt(running, path), sectionAt(next, path)];
+    if (target !== null) target[name] = source?.[name];
   }
   return { applied, needRestart: changed.filter((key) => !live.includes(key)) };
+}
+
+function sectionAt(config: Config, path: readonly string[]): Section | null {
+  let at: unknown = config;
+  for (const name of path) at = isSection(at) ? at[name] : null;
+  return isSection(at) ? at : null;
 }
 
 /** Dotted keys under which the two differ; a list is one value. */
