@@ -5,6 +5,7 @@ import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { parseConfig } from '@blocktorrent/agent/config/load.ts';
 import { readSparkplugPayload } from '@blocktorrent/agent/ingest/decoders/sparkplug-payload.ts';
+import { startBroker } from '@blocktorrent/broker/broker.ts';
 import type { Reading } from '@blocktorrent/protocol/reading.ts';
 import { connectAsync, type IClientOptions, type MqttClient } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -245,14 +246,17 @@ describe('MQTT 5', () => {
     for (const taken of readings) expect(taken.length).toBeGreaterThan(5);
   });
 
-  it('tells the broker how many messages may be on their way', async () => {
-    const seen: number[] = [];
+  it('tells the broker how many messages may be on their way, and how long to keep them', async () => {
+    const seen: Buffer[] = [];
     const server = await aStub((socket, packet) => {
-      if (packet[0] === 0x10) seen.push(receiveMaximumOf(packet));
+      if (packet[0] === 0x10) seen.push(packet);
       socket.end();
     });
-    aGateway(server.url, { broker: "version: '5', receiveMaximum: 7" });
-    await vi.waitFor(() => expect(seen[0]).toBe(7));
+    aGateway(server.url, { broker: "version: '5', receiveMaximum: 7, sessionExpirySeconds: 120" });
+    await vi.waitFor(() => expect(seen.length).toBeGreaterThan(0));
+    // Properties Receive Maximum and Session Expiry Interval of CONNECT.
+    expect(seen[0]?.includes(Buffer.from([0x21, 0, 7]))).toBe(true);
+    expect(seen[0]?.includes(Buffer.from([0x11, 0, 0, 0, 120]))).toBe(true);
   });
 
   it('takes topics by their alias', async () => {
@@ -282,6 +286,26 @@ describe('MQTT 5', () => {
     await gateway.stop();
     cleanUps.pop();
   }
+});
+
+describe('several brokers', () => {
+  it('are all subscribed at, whatever they speak, and one that is away stops no other', async () => {
+    const { url } = await aMosquitto();
+    const own = await startBroker({ port: 0 });
+    cleanUps.push(() => own.stop());
+    const urls = [url, `mqtt://${own.address}`, 'mqtt://127.0.0.1:1'];
+    const gateway = startGateway(folder, gatewayConfig(folder, RULES, urls));
+    cleanUps.push(() => gateway.stop());
+    const readings = watched(gateway);
+    const connected = () => gateway.gateway.counts().brokers.map((broker) => broker.connected);
+    await vi.waitFor(() => expect(connected()).toEqual([true, true, false]), 10_000);
+    for (const [index, one] of urls.slice(0, 2).entries()) {
+      await (await aClient(one)).publishAsync('site/a', `{"value":${index}}`, { qos: 1 });
+    }
+    await vi.waitFor(() =>
+      expect(readings.map(textOf).sort()).toEqual(['{"value":0}', '{"value":1}']),
+    );
+  });
 });
 
 describe('a Sparkplug node whose messages are missing', () => {
@@ -414,10 +438,4 @@ function publishPacket(topic: string, messageId: number, alias: number, payload:
     Buffer.from(payload),
   ]);
   return Buffer.concat([Buffer.from([0x32, body.length]), body]);
-}
-
-/** The property Receive Maximum (0x21) of a CONNECT: it stands after two bytes of flags. */
-function receiveMaximumOf(packet: Buffer): number {
-  const at = packet.indexOf(Buffer.from([0x21, 0, 7]));
-  return at === -1 ? -1 : packet.readUInt16BE(at + 1);
 }

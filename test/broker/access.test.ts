@@ -242,18 +242,35 @@ describe('TLS', () => {
     await aClient(secured(broker), { ca: ca() });
   });
 
-  it('serves the agent, by user and password or by certificate', async () => {
-    writeFileSync(file('users.yaml'), users());
+  it.each([
+    ['by user and password', false, () => `username: gateway, passwordFile: '${file('password')}'`],
+    [
+      'by its certificate',
+      true,
+      () => `certFile: '${file('gateway.pem')}', keyFile: '${file('gateway.key')}'`,
+    ],
+  ])('serves the agent %s, and keeps its status', async (_how, clients, credentials) => {
+    const byCertificate =
+      "  gateway: { certificate: true, subscribe: ['site/#'], publish: ['blocktorrent/#'] }";
+    const text = clients ? users().replace(/ {2}gateway.*/, byCertificate) : users();
+    writeFileSync(file('users.yaml'), text.replace("['public/#']", "['blocktorrent/#']"));
     writeFileSync(file('password'), 'right\n');
-    const { broker } = await aBroker({ ...tls(false), usersFile: file('users.yaml') });
-    const text = gatewayConfig(folder, '[{ topic: "site/#", value: /value }]', [secured(broker)]);
-    const more = `username: gateway, passwordFile: '${file('password')}', caFile: '${file('ca.pem')}'`;
+    const plain = { listen: { host: '127.0.0.1', port: 0 } };
+    const listeners = [...tls(clients).listeners, plain];
+    const { broker } = await aBroker({ listeners, usersFile: file('users.yaml') });
+    const seen: string[] = [];
+    const watcher = await aClient(`mqtt://${broker.addresses[1]}`);
+    watcher.on('message', (_topic, payload) => seen.push(JSON.parse(String(payload)).state));
+    await watcher.subscribeAsync('blocktorrent/#', { qos: 1 });
+    const config = gatewayConfig(folder, '[{ topic: "site/#", value: /value }]', [secured(broker)]);
+    const more = `${credentials()}, caFile: '${file('ca.pem')}'`;
     const gateway = startGateway(
       folder,
-      text.replace(`'${secured(broker)}' }`, `'${secured(broker)}', ${more} }`),
+      config.replace(`'${secured(broker)}' }`, `'${secured(broker)}', ${more} }`),
     );
-    cleanUps.push(() => gateway.stop());
-    await vi.waitFor(() => expect(gateway.gateway.counts().brokers[0]?.connected).toBe(true));
+    await vi.waitFor(() => expect(gateway.gateway.counts().brokers[0]?.connected).toBe(true), 5000);
+    await gateway.stop();
+    await vi.waitFor(() => expect(seen).toEqual(['online', 'stopped']));
   });
 });
 

@@ -2,10 +2,12 @@
  * Sharing without a vote (`put --to`, `get`), and votes cast by people (`audit approve`, `deny`).
  */
 import { randomBytes } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { openDatabase } from '@blocktorrent/agent/runtime/sqlite.ts';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { useCast } from '../support/cast.ts';
+import { until, useCast } from '../support/cast.ts';
 
 describe('a consortium whose votes are cast by people', () => {
   const stage = useCast({ vote: 'manual', scheme: 'shamir-gf256' });
@@ -73,5 +75,37 @@ describe('a consortium whose votes are cast by people', () => {
     const requestId = await request();
     const vote = stage().command(stage().source, ['audit', 'approve', requestId]);
     await expect(vote).rejects.toThrow(/\(3\)/);
+  });
+
+  it('takes files of a watched folder and rows of a table, and moves files that are available', async () => {
+    const { workDir, source, processes, configs, startAgent, status, command } = stage();
+    const folder = join(workDir, 'watched');
+    const done = join(workDir, 'done');
+    await mkdir(folder);
+    const table = openDatabase(join(workDir, 'scale.sqlite'));
+    table.exec('CREATE TABLE weighing (value REAL); INSERT INTO weighing VALUES (3), (4)');
+    table.close();
+    const fragments = (configs.get(source)?.path ?? '').replace(/\.yaml$/, '.d');
+    await mkdir(fragments);
+    const sources = {
+      folders: [{ path: folder, stableMs: 0, everyMs: 100, after: 'move', moveTo: done }],
+      tables: [{ file: join(workDir, 'scale.sqlite'), table: 'weighing', topic: 'site/scale' }],
+    };
+    await writeFile(join(fragments, 'sources.yaml'), JSON.stringify({ sources }));
+    const before = (await status()).readings;
+    await processes.end(`agent ${source}`, 'SIGTERM');
+    await startAgent(source);
+    await writeFile(join(workDir, 'bill.tmp'), content.subarray(0, 1000));
+    await rename(join(workDir, 'bill.tmp'), join(folder, 'bill.pdf'));
+    await until(async () => existsSync(join(done, 'bill.pdf')));
+    expect(existsSync(join(folder, 'bill.pdf'))).toBe(false);
+    const { sources: states, readings } = await status();
+    expect(states.map(({ kind, reason }) => [kind, reason])).toEqual([
+      ['folder', null],
+      ['table', null],
+    ]);
+    expect(readings).toBe(before + 2);
+    const files = JSON.parse(await command(source, ['files', '--json'])) as { path: string }[];
+    expect(files.filter(({ path }) => path.endsWith('bill.pdf'))).toHaveLength(1);
   });
 });
