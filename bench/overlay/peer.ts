@@ -46,6 +46,8 @@ import {
   type SplitFile,
 } from './work.ts';
 
+/** What is timed ends with the last receipt, however late it is. */
+const PATIENCE_MS = 300_000;
 const LOOPBACK: Address = { host: '127.0.0.1', port: 0 };
 
 /** Addresses that the benchmark told us. */
@@ -196,8 +198,7 @@ class BenchPeer {
           addressBook: this.#addressBook,
           membership: this.#membership,
           signal: this.#abort.signal,
-          // Where one owner is gone for good, nobody waits for it.
-          ...(graceMs === null ? {} : { timing: { graceMs, lingerMs: 0 } }),
+          timing: { graceMs: graceMs ?? PATIENCE_MS, lingerMs: 0 },
         }),
       ),
     );

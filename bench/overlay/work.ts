@@ -43,7 +43,7 @@ export interface Orders {
     output: { readonly file: SplitFile; readonly seconds: number };
   };
   readonly distribute: {
-    /** `graceMs`: patience with the last owners once each chunk has enough; null: the default. */
+    /** `graceMs`: patience with the last owners once each chunk has enough; null: minutes. */
     input: { readonly files: readonly SplitFile[]; readonly graceMs: number | null };
     output: Distributed;
   };
