@@ -2,13 +2,14 @@
  * The fault-injecting grid: N organisations' store nodes in one process, with real TLS, wire, DHT
  * and chunk stores on loopback, and a consortium in memory.
  *
- * Faults are verbs on a node: kill, restart, refuse, hang, corruptNext. Whatever is random comes from
+ * Faults are verbs on a node: kill, restart, refuse, hang, corruptNext, wipe, rot, cutOff, lie. Whatever is random comes from
  * the seed; tests print it.
  */
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { MspId } from '@blocktorrent/protocol/ledger-api.ts';
+import type { Hex, MspId } from '@blocktorrent/protocol/ledger-api.ts';
+import { rangesOf } from '@blocktorrent/protocol/placement.ts';
 import type { DistributeTiming } from '../../agent/src/distribute/types.ts';
 import { DhtAddressBook } from '../../agent/src/overlay/dht.ts';
 import type { LinkLimits } from '../../agent/src/overlay/link-limits.ts';
@@ -21,10 +22,13 @@ import { STORE_MIGRATIONS } from '../../agent/src/store/catalog.ts';
 import type { ChunkStore } from '../../agent/src/store/chunk-store.ts';
 import { FileChunkStore } from '../../agent/src/store/file-chunk-store.ts';
 import { StoreNode } from '../../agent/src/store/store-node.ts';
-import type { StoreEvent, StoreTiming } from '../../agent/src/store/types.ts';
+import type { StoreEvent, StoreNodeOptions, StoreTiming } from '../../agent/src/store/types.ts';
+import { Upkeep } from '../../agent/src/store/upkeep.ts';
+import type { UpkeepTiming } from '../../agent/src/store/upkeep-types.ts';
 import { AUDITOR_MSP } from '../../devledger/src/pki.ts';
 import { createTrialPeers, TrialMembership, type TrialPeer } from './membership.ts';
 import { type ProxyFaults, SlowProxy } from './slow-proxy.ts';
+import { TrialLedger } from './trial-ledger.ts';
 
 const LOOPBACK = { host: '127.0.0.1', port: 0 };
 
@@ -33,6 +37,7 @@ export interface GridOptions {
   readonly seed: string;
   readonly log?: Log;
   readonly storeTiming?: Partial<StoreTiming>;
+  readonly upkeepTiming?: Partial<UpkeepTiming>;
   readonly limits?: Partial<LinkLimits>;
   /** Every node is reached through a proxy with these faults only. */
   readonly slowLine?: ProxyFaults;
@@ -56,6 +61,14 @@ export const GRID_STORE_TIMING: Partial<StoreTiming> = {
   retryMsMax: 1_000,
   yieldMs: 100,
 };
+export const GRID_UPKEEP_TIMING: UpkeepTiming = {
+  rankMs: 300,
+  tickMs: 50,
+  stallMs: 1_500,
+  askMs: 2_000,
+  retryMs: 100,
+  retryMsMax: 1_000,
+};
 export const GRID_DISTRIBUTE_TIMING: DistributeTiming = {
   graceMs: 20_000,
   retryMs: 100,
@@ -68,6 +81,7 @@ export class Grid {
   readonly options: GridOptions;
   readonly peers: readonly TrialPeer[];
   readonly membership: TrialMembership;
+  readonly ledger: TrialLedger;
   readonly nodes: GridNode[] = [];
   readonly random: (bytes: number) => Uint8Array;
   readonly #gridPeers: GridPeer[] = [];
@@ -89,7 +103,21 @@ export class Grid {
     this.options = options;
     this.peers = peers;
     this.membership = new TrialMembership(peers);
+    this.ledger = new TrialLedger(this.membership, () => {
+      for (const node of this.nodes) node.hear();
+    });
     this.random = seededRandom(options.seed);
+  }
+
+  /** A new epoch with equal ranges for these organisations; the others are members no longer. */
+  openEpoch(members: readonly MspId[]): void {
+    const { membership } = this;
+    const weights = members.map((mspId) => ({ mspId, weight: 1 }));
+    membership.epochs.push(rangesOf(weights, membership.epoch() + 1, Date.now()));
+    const stays = ({ mspId }: { mspId: MspId }) => members.includes(mspId) || mspId === AUDITOR_MSP;
+    membership.roots = membership.roots.filter(stays);
+    membership.registered = membership.registered.filter(stays);
+    membership.changed();
   }
 
   node(mspId: MspId): GridNode {
@@ -136,7 +164,9 @@ export class GridNode {
   #net: GridPeer | null = null;
   readonly #line: SlowProxy | null;
   #store: StoreNode | null = null;
+  #upkeep: Upkeep | null = null;
   #database: Database | null = null;
+  #heard = 0;
   #corrupt = 0;
   #hang = false;
   #refuse = false;
@@ -163,6 +193,21 @@ export class GridNode {
     return this.#store;
   }
 
+  get upkeep(): Upkeep {
+    if (this.#upkeep === null) throw new Error(`${this.mspId} is not running`);
+    return this.#upkeep;
+  }
+
+  /** Takes every ledger event since the last one that it has seen. */
+  hear(): void {
+    if (this.#upkeep === null) return;
+    const { events } = this.#grid.ledger;
+    for (; this.#heard < events.length; this.#heard++) {
+      const event = events[this.#heard];
+      if (event !== undefined) this.#upkeep.noteLedger(event);
+    }
+  }
+
   get net(): GridPeer {
     if (this.#net === null) throw new Error(`${this.mspId} is not running`);
     return this.#net;
@@ -179,7 +224,7 @@ export class GridNode {
     const net = await startPeer(this.#grid, this.#peer, LOOPBACK, options.limits);
     const database = openDatabase(join(this.#grid.dir, this.mspId, 'store.sqlite'));
     migrate(database, STORE_MIGRATIONS);
-    const store = new StoreNode({
+    const node: StoreNodeOptions = {
       random,
       membership,
       database,
@@ -190,14 +235,27 @@ export class GridNode {
       nowMs: () => Date.now(),
       log: (options.log ?? silentLog).child({ component: 'store', node: this.mspId }),
       timing: { ...GRID_STORE_TIMING, ...options.storeTiming },
-      onEvent: (event) => this.events.push(event),
+      onEvent: (event) => {
+        this.events.push(event);
+        this.#upkeep?.noteStore(event);
+      },
       admit: () => (this.#refuse ? 'told to refuse' : null),
+    };
+    const store = new StoreNode(node);
+    const upkeep = new Upkeep({
+      node,
+      store,
+      ledger: this.#grid.ledger.as(this.mspId),
+      timing: { ...GRID_UPKEEP_TIMING, ...options.upkeepTiming },
     });
     await store.start();
+    this.#upkeep = upkeep;
     this.#net = net;
     this.#store = store;
     this.#database = database;
     await this.announce();
+    upkeep.start();
+    this.hear();
   }
 
   /** Puts its address into the DHT; its DHT address becomes a bootstrap for the others. */
@@ -219,6 +277,9 @@ export class GridNode {
   /** Off the net at once; its disk stays. */
   async kill(): Promise<void> {
     const [net, store, database] = [this.#net, this.#store, this.#database];
+    const upkeep = this.#upkeep;
+    this.#upkeep = null;
+    await upkeep?.stop();
     this.#net = null;
     this.#store = null;
     this.#database = null;
@@ -231,6 +292,30 @@ export class GridNode {
   async restart(): Promise<void> {
     await this.kill();
     await this.start();
+  }
+
+  /** A chunk as its disk has it, checked by the store. */
+  async chunk(fileId: Hex, index: number, bytes: number): Promise<Uint8Array> {
+    const chunks = new FileChunkStore(this.chunksDir);
+    const found = await chunks.read(fileId, index, 0, bytes);
+    await chunks.close();
+    return found;
+  }
+
+  /** Killed, its disk lost, and started again with an empty one. */
+  async wipe(): Promise<void> {
+    await this.kill();
+    await rm(join(this.#grid.dir, this.mspId), { recursive: true, force: true });
+    this.#heard = 0;
+    await this.start();
+  }
+
+  /** Flips one byte of a stored chunk, past the store's back. */
+  async rot(fileId: Hex, index: number, at = 100): Promise<void> {
+    const path = join(this.chunksDir, fileId.slice(0, 2), fileId, `${index}.chunk`);
+    const bytes = await readFile(path);
+    bytes[at] = (bytes[at] ?? 0) ^ 1;
+    await writeFile(path, bytes);
   }
 
   /** The next `blocks` reads that it serves are altered. */

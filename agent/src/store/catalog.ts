@@ -9,6 +9,7 @@ import type { Hex, MspId, SignedReceipt } from '@blocktorrent/protocol/ledger-ap
 import type { SignedManifest } from '@blocktorrent/protocol/manifest.ts';
 import type { Database } from 'better-sqlite3';
 import type { Evidence, StoreStatus } from './types.ts';
+import { UPKEEP_MIGRATION } from './upkeep-list.ts';
 
 /** Forward-only migrations of `store.sqlite`, by user_version. */
 export const STORE_MIGRATIONS: readonly string[] = [
@@ -35,6 +36,7 @@ export const STORE_MIGRATIONS: readonly string[] = [
    DROP INDEX file_incomplete;
    CREATE INDEX file_incomplete ON file (offeredMs) WHERE missing > 0;
    CREATE INDEX file_worked_out ON file (workedOut);`,
+  UPKEEP_MIGRATION,
 ];
 
 /** The newest pieces of evidence are kept, this many. */

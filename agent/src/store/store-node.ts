@@ -6,7 +6,7 @@
  * receipt; everything that matters is on disk, so a restart goes on where it was.
  */
 
-import { hasBit } from '@blocktorrent/protocol/bitfield.ts';
+import { hasBit, indicesOf } from '@blocktorrent/protocol/bitfield.ts';
 import type { Hex, MspId } from '@blocktorrent/protocol/ledger-api.ts';
 import type { SignedManifest } from '@blocktorrent/protocol/manifest.ts';
 import { ownersHash } from '@blocktorrent/protocol/owner-messages.ts';
@@ -105,9 +105,12 @@ export class StoreNode {
   /** Goes on with an unfinished file, if it is not under way. */
   resume({ infoHash }: Pick<KeptFile, 'infoHash'>): void {
     const torrent = this.#torrent(infoHash);
-    void torrent.loaded.then(() => {
-      for (const keeper of torrent.keepers.values()) keeper.schedule();
-    });
+    // Loaded again: the torrent may be older than the file, from a link that came for it too early.
+    void torrent.loaded
+      .then(() => this.#load(torrent))
+      .then(() => {
+        for (const keeper of torrent.keepers.values()) keeper.schedule();
+      });
   }
 
   /** Unfinished files that are under way. */
@@ -216,6 +219,7 @@ export class StoreNode {
 
   async #load(torrent: Torrent): Promise<void> {
     for (const file of this.#catalog.byInfoHash(torrent.infoHash)) {
+      if (torrent.keepers.has(file.fileId)) continue;
       try {
         const { overlay, membership } = this.#options;
         await this.#keep(torrent, planOf(file.signed, overlay.mspId, membership));
@@ -259,6 +263,9 @@ export class StoreNode {
     });
     await keeper.load();
     torrent.keepers.set(plan.fileId, keeper);
+    for (const index of indicesOf(keeper.haveBits(), plan.chunkCount)) {
+      for (const link of torrent.links) link.announceOne(index);
+    }
     return keeper;
   }
 

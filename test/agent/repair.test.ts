@@ -1,0 +1,203 @@
+/** Repair on the grid: seven organisations' nodes, the source gone, owners that come and go. */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { chunkLengthOf, decodeInfo } from '@blocktorrent/protocol/chunking.ts';
+import type { MspId } from '@blocktorrent/protocol/ledger-api.ts';
+import { manifestChunkCount, manifestChunkDigests } from '@blocktorrent/protocol/manifest.ts';
+import { bytesToMove, ownersNow } from '@blocktorrent/protocol/replacement.ts';
+import { afterEach, describe, expect, it } from 'vitest';
+import { distribute } from '../../agent/src/distribute/distribute.ts';
+import { GRID_DISTRIBUTE_TIMING, Grid } from '../support/grid.ts';
+import { createTrialFile, type TrialFile } from '../support/sealed-file.ts';
+
+const SOURCE = 'Org1MSP';
+const seed = randomBytes(4).toString('hex');
+console.log(`grid seed ${seed}`);
+
+let grid: Grid;
+afterEach(() => grid.stop());
+
+/** Distributes files and records them; then the source is gone for good. */
+async function store(count: number, bytes: number, chunksTarget = 24): Promise<TrialFile[]> {
+  const epoch = grid.membership.epochs[0];
+  if (epoch === undefined) throw new Error('no epoch');
+  const gateway = await grid.dialer(SOURCE);
+  const files: TrialFile[] = [];
+  for (let number = 0; number < count; number++) {
+    const path = join(grid.dir, `file-${number}.age`);
+    const file = await createTrialFile(path, bytes, grid.peer(SOURCE), { chunksTarget });
+    const result = await distribute({
+      epoch,
+      signal: new AbortController().signal,
+      signedManifest: file.signed,
+      ciphertextPath: file.path,
+      policy: grid.membership.policy(),
+      overlay: gateway.overlay,
+      addressBook: gateway.addressBook,
+      membership: grid.membership,
+      timing: GRID_DISTRIBUTE_TIMING,
+    });
+    await result.background;
+    grid.ledger.record(file, result.receipts);
+    files.push(file);
+  }
+  await gateway.stop();
+  await grid.node(SOURCE).kill();
+  return files;
+}
+
+function ownersOf(file: TrialFile, epochs = grid.membership.epochs): MspId[][] {
+  const { manifest } = file;
+  return Array.from({ length: manifestChunkCount(manifest) }, (_, index) =>
+    ownersNow(manifestChunkDigests(manifest, index), epochs, manifest.source, 3),
+  );
+}
+
+function chunkBytesOf({ manifest }: TrialFile): (index: number) => number {
+  const { pieceLength } = decodeInfo(manifest.info);
+  return (index) => chunkLengthOf(manifest.ciphertextBytes, pieceLength, index);
+}
+
+const alive = () => grid.nodes.filter((node) => node.alive);
+const repairedBytes = () =>
+  alive().reduce((sum, { upkeep }) => sum + upkeep.status().repair.bytes, 0);
+/** What is still to be done anywhere; empty when every chunk has three holders again. */
+const open = () =>
+  alive().flatMap(({ mspId, upkeep }) => {
+    const { copies, repair } = upkeep.status();
+    const { workingOut, handovers, unfinished, unrecorded, wanted } = repair;
+    const rows = workingOut + handovers + unfinished + unrecorded + wanted;
+    if (rows === 0 && (copies.fewest ?? 3) >= 3) return [];
+    return [{ mspId, copies: copies.chunksByHolders, ...repair }];
+  });
+const healed = (timeout = 20_000) => expect.poll(open, { timeout, interval: 50 }).toEqual([]);
+
+/** Every chunk's owners of today hold it on their disks, whole. */
+async function expectWhole(files: readonly TrialFile[], missing: readonly MspId[] = []) {
+  for (const file of files) {
+    const { pieceLength } = decodeInfo(file.manifest.info);
+    for (const [index, owners] of ownersOf(file).entries()) {
+      expect(new Set(owners).size).toBe(3);
+      const start = index * pieceLength;
+      const bytes = file.bytes.subarray(start, start + pieceLength);
+      for (const owner of owners) {
+        if (missing.includes(owner)) continue;
+        const kept = await grid.node(owner).chunk(file.fileId, index, bytes.length);
+        expect(bytes.equals(kept), `chunk ${index} at ${owner}`).toBe(true);
+      }
+    }
+  }
+}
+
+describe('repair without the source', () => {
+  it('moves exactly the minimum when a member is removed, and records who keeps what', async () => {
+    grid = await Grid.start({ organisations: 7, seed });
+    const files = await store(2, 4_000_000);
+    await healed();
+    expect(repairedBytes()).toBe(0);
+    const [first] = grid.membership.epochs;
+    if (first === undefined) throw new Error('no epoch');
+    await grid.node('Org7MSP').kill();
+    const sentBefore = alive().map(({ net }) => net.overlay.accounts.total().sentBytes);
+    grid.openEpoch(['Org1MSP', 'Org2MSP', 'Org3MSP', 'Org4MSP', 'Org5MSP', 'Org6MSP']);
+    await healed();
+    await expectWhole(files);
+
+    const minimum = files.reduce(
+      (sum, file) => sum + bytesToMove(ownersOf(file, [first]), ownersOf(file), chunkBytesOf(file)),
+      0,
+    );
+    expect(minimum).toBeGreaterThan(0);
+    expect(repairedBytes()).toBe(minimum);
+    const sent = alive()
+      .map(({ net }, at) => net.overlay.accounts.total().sentBytes - (sentBefore[at] ?? 0))
+      .reduce((sum, bytes) => sum + bytes, 0);
+    console.log(`moved ${minimum} bytes, ${(sent / minimum).toFixed(3)} times that at the sockets`);
+    expect(sent / minimum).toBeLessThan(1.2);
+
+    const moved = files.filter((file) =>
+      ownersOf(file, [first]).some((owners) => owners.includes('Org7MSP')),
+    );
+    for (const { fileId } of moved) {
+      const record = grid.ledger.records.get(fileId);
+      expect(record?.replacements.length).toBeGreaterThan(0);
+      for (const one of record?.replacements ?? []) expect(one.epoch).toBe(2);
+    }
+  }, 60_000);
+
+  it('goes on after restarts of both sides, and when a survivor and a new owner were away', async () => {
+    grid = await Grid.start({ organisations: 7, seed });
+    const files = await store(6, 600_000);
+    await healed();
+    await grid.node('Org7MSP').kill();
+    await grid.node('Org2MSP').kill();
+    grid.openEpoch(['Org1MSP', 'Org2MSP', 'Org3MSP', 'Org4MSP', 'Org5MSP', 'Org6MSP']);
+    for (const mspId of ['Org3MSP', 'Org4MSP', 'Org5MSP', 'Org6MSP']) {
+      await grid.node(mspId).restart();
+    }
+    await grid.node('Org2MSP').start();
+    await healed();
+    await expectWhole(files);
+  }, 60_000);
+
+  it('survives one loss after another, as long as there is time in between', async () => {
+    grid = await Grid.start({ organisations: 7, seed });
+    const files = await store(2, 600_000);
+    let members = ['Org1MSP', 'Org2MSP', 'Org3MSP', 'Org4MSP', 'Org5MSP', 'Org6MSP', 'Org7MSP'];
+    for (const gone of ['Org7MSP', 'Org2MSP', 'Org5MSP']) {
+      await grid.node(gone).kill();
+      members = members.filter((mspId) => mspId !== gone);
+      grid.openEpoch(members);
+      await healed();
+    }
+    await expectWhole(files);
+  }, 60_000);
+
+  it('waits for a ledger that is down, and records then', async () => {
+    grid = await Grid.start({ organisations: 5, seed });
+    const files = await store(1, 300_000);
+    await healed();
+    grid.ledger.down = true;
+    await grid.node('Org5MSP').kill();
+    grid.openEpoch(['Org1MSP', 'Org2MSP', 'Org3MSP', 'Org4MSP']);
+    const unfinished = () => alive().map(({ upkeep }) => upkeep.status().repair.unfinished);
+    await expect.poll(() => Math.max(...unfinished()), { timeout: 10_000 }).toBe(0);
+    expect(grid.ledger.records.get(files[0]?.fileId ?? '')?.replacements).toEqual([]);
+    grid.ledger.down = false;
+    await healed();
+    await expectWhole(files);
+  }, 60_000);
+});
+
+describe('a lost disk', () => {
+  it('is made whole from the ledger and the co-owners, without the source', async () => {
+    grid = await Grid.start({ organisations: 5, seed });
+    const files = await store(5, 400_000);
+    await healed();
+    const node = grid.node('Org3MSP');
+    const before = node.store.status();
+    expect(before.chunks).toBeGreaterThan(0);
+    await node.wipe();
+    await expect.poll(() => node.store.status(), { timeout: 20_000 }).toEqual(before);
+    await healed();
+    expect(node.upkeep.status().repair.bytes).toBe(before.bytes);
+    await expectWhole(files);
+  }, 60_000);
+
+  it('of a new owner is made whole too: its receipt is in the re-placement', async () => {
+    grid = await Grid.start({ organisations: 5, seed });
+    const files = await store(2, 400_000);
+    await healed();
+    await grid.node('Org5MSP').kill();
+    grid.openEpoch(['Org1MSP', 'Org2MSP', 'Org3MSP', 'Org4MSP']);
+    await healed();
+    for (const mspId of ['Org2MSP', 'Org3MSP', 'Org4MSP']) {
+      const node = grid.node(mspId);
+      const before = node.store.status();
+      await node.wipe();
+      await expect.poll(() => node.store.status(), { timeout: 20_000 }).toEqual(before);
+    }
+    await healed();
+    await expectWhole(files);
+  }, 60_000);
+});

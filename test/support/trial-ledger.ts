@@ -1,0 +1,110 @@
+/**
+ * The ledger as upkeep needs it, in memory: records with receipts, re-placements, faults. What the
+ * contracts check of a re-placement's receipts is checked here too.
+ */
+import type {
+  Argument,
+  Fault,
+  FileRecord,
+  Hex,
+  MspId,
+  Result,
+  SignedReceipt,
+  TransactionName,
+} from '@blocktorrent/protocol/ledger-api.ts';
+import { verifyReceipt } from '@blocktorrent/protocol/receipt.ts';
+import type { Ledger, LedgerEvent } from '../../agent/src/ledger/ledger.ts';
+import type { TrialMembership } from './membership.ts';
+import type { TrialFile } from './sealed-file.ts';
+
+export class TrialLedger {
+  readonly records = new Map<Hex, FileRecord>();
+  readonly faults: (Fault & { readonly reporter: MspId })[] = [];
+  /** Everything that was told to everybody, in order. */
+  readonly events: LedgerEvent[] = [];
+  /** No transaction and no query gets through while this is set. */
+  down = false;
+  readonly #membership: TrialMembership;
+  readonly #onEvent: () => void;
+
+  constructor(membership: TrialMembership, onEvent: () => void) {
+    this.#membership = membership;
+    this.#onEvent = onEvent;
+  }
+
+  /** Records a file with the receipts of its owners. */
+  record(file: TrialFile, receipts: readonly SignedReceipt[]): void {
+    const { fileId, manifest } = file;
+    const record = {
+      fileId,
+      receipts,
+      source: manifest.source,
+      epoch: manifest.epoch,
+      timeMs: manifest.timeMs,
+      void: null,
+      replacements: [],
+    };
+    // The part of a record that upkeep reads.
+    this.records.set(fileId, record as unknown as FileRecord);
+    this.#emit('recorded', { files: [{ fileId, holders: [] }] });
+  }
+
+  /** The ledger as one organisation reaches it. */
+  as(mspId: MspId): Pick<Ledger, 'evaluate' | 'submit'> {
+    return {
+      evaluate: async (name, argument) => this.#answer(name, argument) as never,
+      submit: async (name, argument) => ({
+        result: this.#take(mspId, name, argument) as never,
+        txId: 'tx',
+      }),
+    };
+  }
+
+  #answer<T extends TransactionName>(name: T, argument: Argument<T>): unknown {
+    if (this.down) throw new Error('the ledger is down');
+    if (name === 'ledger/records:GetRecord') {
+      const { fileId } = argument as Argument<'ledger/records:GetRecord'>;
+      return this.records.get(fileId) ?? null;
+    }
+    if (name === 'ledger/records:ListRecords') {
+      const { source } = argument as Argument<'ledger/records:ListRecords'>;
+      const files = [...this.records.values()].filter((record) => record.source === source);
+      const listed = files.map((record) => ({ ...record, replacements: [] }));
+      return { files: listed, bookmark: '' } satisfies Result<'ledger/records:ListRecords'>;
+    }
+    throw new Error(`the trial ledger has no ${name}`);
+  }
+
+  #take<T extends TransactionName>(by: MspId, name: T, argument: Argument<T>): null {
+    if (this.down) throw new Error('the ledger is down');
+    if (name === 'ledger/consortium:ReportFault') {
+      this.faults.push({ ...(argument as Fault), reporter: by });
+      this.#emit('consortium-changed', { what: 'fault' });
+      return null;
+    }
+    if (name !== 'ledger/records:RecordReplacement') {
+      throw new Error(`the trial ledger has no ${name}`);
+    }
+    const input = argument as Argument<'ledger/records:RecordReplacement'>;
+    const record = this.records.get(input.fileId);
+    if (record === undefined) throw new Error('NOT_FOUND');
+    for (const signed of input.receipts) {
+      const key = this.#membership.overlayKeyOf(signed.mspId, signed.peer);
+      if (key === null) throw new Error(`${signed.mspId} has no key`);
+      const receipt = verifyReceipt(signed, key);
+      if (receipt.epoch !== input.epoch || input.epoch !== this.#membership.epoch()) {
+        throw new Error(`WRONG_EPOCH ${receipt.epoch}`);
+      }
+    }
+    const replacement = { ...input, by, atMs: Date.now() };
+    const replacements = [...record.replacements, replacement];
+    this.records.set(input.fileId, { ...record, replacements });
+    this.#emit('replaced', { fileId: input.fileId, epoch: input.epoch });
+    return null;
+  }
+
+  #emit(name: LedgerEvent['name'], payload: LedgerEvent['payload']): void {
+    this.events.push({ name, payload, txId: 'tx', blockNumber: 1n } as LedgerEvent);
+    this.#onEvent();
+  }
+}
