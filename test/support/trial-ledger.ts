@@ -41,6 +41,7 @@ export class TrialLedger {
       source: manifest.source,
       epoch: manifest.epoch,
       timeMs: manifest.timeMs,
+      recordedAtMs: manifest.timeMs,
       void: null,
       replacements: [],
     };
@@ -89,9 +90,8 @@ export class TrialLedger {
     const record = this.records.get(input.fileId);
     if (record === undefined) throw new Error('NOT_FOUND');
     for (const signed of input.receipts) {
-      const key = this.#membership.overlayKeyOf(signed.mspId, signed.peer);
-      if (key === null) throw new Error(`${signed.mspId} has no key`);
-      const receipt = verifyReceipt(signed, key);
+      const keys = this.#membership.keysOf(signed.mspId, signed.peer);
+      const receipt = verifyReceipt(signed, keys);
       if (receipt.epoch !== input.epoch || input.epoch !== this.#membership.epoch()) {
         throw new Error(`WRONG_EPOCH ${receipt.epoch}`);
       }

@@ -145,7 +145,7 @@ export function receiptsOn(record: FileRecord | null, membership: Membership): R
   const all = [...record.receipts, ...record.replacements.flatMap(({ receipts }) => receipts)];
   const byOwner = new Map<MspId, Receipt>();
   for (const signed of all) {
-    const receipt = verified(signed, membership);
+    const receipt = verified(signed, membership, record.recordedAtMs);
     if (receipt === null || receipt.fileId !== record.fileId) continue;
     const before = byOwner.get(receipt.owner);
     const chunks = receipt.chunks.map((bits, at) => bits | (before?.chunks[at] ?? 0));
@@ -154,11 +154,13 @@ export function receiptsOn(record: FileRecord | null, membership: Membership): R
   return [...byOwner.values()];
 }
 
-function verified(signed: SignedReceipt, membership: Membership): Receipt | null {
-  const key = membership.overlayKeyOf(signed.mspId, signed.peer);
-  if (key === null) return null;
+function verified(
+  signed: SignedReceipt,
+  membership: Membership,
+  takenAtMs: number,
+): Receipt | null {
   try {
-    return verifyReceipt(signed, key);
+    return verifyReceipt(signed, membership.keysOf(signed.mspId, signed.peer, takenAtMs));
   } catch (error) {
     // A receipt that does not verify is no promise.
     if (error instanceof Error && 'code' in error) return null;

@@ -129,6 +129,10 @@ export class FileKeeper {
       this.#have.add(index);
     }
     this.#receipt = catalog.receipt(fileId);
+    const gone = [...durable].filter((index) => !this.#have.has(index));
+    for (const index of gone) this.#tellLost(index, 'missing');
+    const kept = [...durable].filter((index) => this.#have.has(index));
+    if (gone.length > 0) this.#noteHave(bitfieldOf(kept, chunkCount));
     if (this.complete) this.#commit();
   }
 
@@ -151,11 +155,18 @@ export class FileKeeper {
   async lost(index: number, reason: string): Promise<void> {
     if (!this.#have.delete(index)) return;
     const { node } = this.#options;
-    node.log.warn('lost a chunk', { fileId: this.plan.fileId, index, reason });
+    this.#tellLost(index, reason);
     if (this.plan.owned.includes(index)) this.#missing.add(index);
     this.#noteHave();
     await node.chunks.delete(this.plan.fileId, index);
     this.schedule();
+  }
+
+  #tellLost(index: number, reason: string): void {
+    const { node } = this.#options;
+    const { fileId } = this.plan;
+    node.log.warn('lost a chunk', { fileId, index, reason });
+    node.onEvent?.({ type: 'lost', fileId, index, reason });
   }
 
   /** Thinks again soon; many calls are one. */

@@ -75,7 +75,7 @@ export class Repairer {
     const { store, catalog, list } = this.#parts;
     const { manifest, signature, mspId, peer } = keep;
     const fileId = fileIdOf(manifest);
-    const vouched = list.isWanted(fileId) || (await this.#isRecorded(keep, fileId));
+    const vouched = list.isWanted(fileId);
     const kept = await store.keep({ manifest, signature, mspId, peer }, vouched);
     if (kept.workedOut < this.#parts.membership.epoch()) this.#workOut(kept);
     list.endWanted(fileId);
@@ -219,14 +219,6 @@ export class Repairer {
       chunks: moved,
     });
     return toBase64(encrypt(detail, [manifest.recipient], random));
-  }
-
-  /** Where the source's key is no longer on the ledger, its record there vouches for the manifest. */
-  async #isRecorded({ mspId, peer, manifest }: KeepMessage, fileId: Hex): Promise<boolean> {
-    const { membership, ledger } = this.#parts;
-    if (membership.overlayKeyOf(mspId, peer) !== null) return false;
-    const record = await ledger.evaluate('ledger/records:GetRecord', { fileId });
-    return record?.void === null && record.source === decodeManifest(manifest).source;
   }
 
   #onMessage(from: MspId, message: OwnerMessage, reply: (message: OwnerMessage) => void): void {

@@ -63,6 +63,13 @@ export type StoreEvent =
       readonly repair: boolean;
     }
   | {
+      /** A chunk that was durable here is rotten or gone. */
+      readonly type: 'lost';
+      readonly fileId: Hex;
+      readonly index: number;
+      readonly reason: string;
+    }
+  | {
       /** Every chunk of the file that is ours is durable here. */
       readonly type: 'complete';
       readonly fileId: Hex;

@@ -33,6 +33,8 @@ export const UPKEEP_MIGRATION = `
     reported INTEGER NOT NULL) WITHOUT ROWID;
   CREATE TABLE fault (
     id INTEGER PRIMARY KEY, fault TEXT NOT NULL, reported INTEGER NOT NULL, dueMs INTEGER NOT NULL);
+  CREATE TABLE lostChunk (
+    fileId TEXT NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (fileId, chunk)) WITHOUT ROWID;
   CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;`;
 
 export interface Due {
@@ -134,6 +136,19 @@ export class UpkeepList {
   }
   endWanted(fileId: Hex): void {
     this.#db.prepare('DELETE FROM wanted WHERE fileId = ?').run(fileId);
+  }
+
+  /** Notes a chunk that was found rotten or gone. */
+  addLost(fileId: Hex, index: number): void {
+    this.#db.prepare('INSERT OR IGNORE INTO lostChunk VALUES (?, ?)').run(fileId, index);
+  }
+  /** The chunk is here again. */
+  endLost(fileId: Hex, index: number): void {
+    this.#db.prepare('DELETE FROM lostChunk WHERE fileId = ? AND chunk = ?').run(fileId, index);
+  }
+  lostCount(): number {
+    const row = this.#db.prepare('SELECT count(*) AS count FROM lostChunk').get();
+    return (row as { count: number }).count;
   }
 
   /** Rows that are still open, by table; and files that wait for their part to be worked out. */
