@@ -20,6 +20,8 @@ import type { ExportedTorrent } from './readers.ts';
 import type { ControlCall, ControlHandler } from './runtime/control.ts';
 import { BY_HAND, type QueuedFile, type Stage } from './runtime/file-queue.ts';
 import type { HostFacts } from './runtime/host.ts';
+import type { Upkeep, UpkeepStatus } from './store/upkeep.ts';
+import { storeRoutes } from './store-controls.ts';
 
 /** What `status` answers. */
 export interface AgentStatus {
@@ -49,6 +51,8 @@ export interface AgentStatus {
   readonly host: HostFacts | null;
   /** Files that are neither available nor given up `availableWithinMs` after they came. */
   readonly overdue: { readonly count: number; readonly oldestMs: number | null };
+  /** Null without the role `store`, and while the ledger was never reached. */
+  readonly upkeep: UpkeepStatus | null;
   /** Files that are stuck, with the last error. */
   readonly problems: readonly { id: number; stage: Stage; error: string }[];
 }
@@ -76,6 +80,8 @@ export interface ControlsOptions {
   readonly exportTorrent: (fileId: Hex) => Promise<ExportedTorrent>;
   /** A file has moved in the queue. */
   readonly advanced: (file: QueuedFile) => void;
+  /** Null for an agent without the role `store`. */
+  readonly upkeep: Upkeep | null;
 }
 
 const LIST_MAX = 1_000;
@@ -85,6 +91,7 @@ export function controlRoutes(options: ControlsOptions): Record<string, ControlH
   const { house, status, closeBatch } = options;
   return {
     ...gatewayRoutes(options.gateway),
+    ...storeRoutes(options.upkeep),
     status: async () => status(),
     peers: async () => {
       const { view, addressBook, overlay } = house;

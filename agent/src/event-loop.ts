@@ -18,6 +18,8 @@ export interface EventLoopOptions {
   readonly checkpointFile: string;
   readonly log: Log;
   readonly signal: AbortSignal;
+  /** Every event, before it counts as dealt with. */
+  readonly note: (event: LedgerEvent) => void;
   /** Something on the ledger changed that a stage may be waiting for. */
   readonly wake: () => void;
   /** Duties wait this long for more of their kind, so that many go into one transaction. */
@@ -29,13 +31,14 @@ const RETRY_MS = 1_000;
 
 /** Runs until the signal is aborted. */
 export async function runEventLoop(options: EventLoopOptions): Promise<void> {
-  const { ledger, view, duties, signal, log, wake } = options;
+  const { ledger, view, duties, signal, log, note, wake } = options;
   const dutiesLoop = duties === null ? null : new DutiesLoop(duties, options);
   const { checkpointFile } = options;
   for await (const event of ledger.events({ signal, checkpointFile, fromStart: true })) {
     log.debug('ledger event', { event: event.name, txId: event.txId });
     if (event.name === 'consortium-changed') await refresh(view, log, signal);
     duties?.note(event);
+    note(event);
     // The checkpoint moves when the next event is asked for: duties that this one asks for are done
     // or known by then, because both live in `perform`.
     await dutiesLoop?.noted(event);

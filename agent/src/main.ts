@@ -10,14 +10,7 @@ import { join } from 'node:path';
 import { toHex } from '@blocktorrent/protocol/bytes.ts';
 import type { SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
 import { publicKeyOf } from '@blocktorrent/protocol/signing.ts';
-import {
-  type Net,
-  openLedger,
-  openNet,
-  openStoreDatabase,
-  openView,
-  overlaySeed,
-} from './assemble.ts';
+import { type Net, openLedger, openNet, openView, overlaySeed } from './assemble.ts';
 import { applyLive } from './config/live.ts';
 import type { Config } from './config/schema.ts';
 import { Duties } from './consortium/duties.ts';
@@ -27,11 +20,12 @@ import { runEventLoop } from './event-loop.ts';
 import { type Gateway, makeGateway, openQuarantine } from './gateway.ts';
 import type { House } from './house.ts';
 import { WATCHED_FOLDER_MIGRATION, WatchedFolder } from './ingest/watched-folder.ts';
+import { makeStore } from './keeping.ts';
 import {
   countFile,
-  countStore,
   gaugeHost,
   gaugeHouse,
+  gaugeUpkeep,
   measuredLedger,
   overdueOf,
 } from './measure.ts';
@@ -58,8 +52,8 @@ import { type Database, openSound } from './runtime/sqlite.ts';
 import { StageRunner } from './runtime/stage-runner.ts';
 import { Watchdog } from './runtime/watchdog.ts';
 import { statusLine } from './status-line.ts';
-import { FileChunkStore } from './store/file-chunk-store.ts';
-import { StoreNode } from './store/store-node.ts';
+import type { StoreNode } from './store/store-node.ts';
+import type { Upkeep } from './store/upkeep.ts';
 
 /** Of the budget of the disk, what sealed files may take before sealing waits. */
 const SPOOL_SHARE_MAX = 0.5;
@@ -118,7 +112,9 @@ export async function runAgent(
   const net = openNet(config, view, log, { listen: true });
   await lifecycle.start({ name: 'net', start: () => net.start(), stop: () => net.stop() });
   const house = makeHouse({ config, log, metrics, queue, ledger, view, net });
-  const store = makeStore(house);
+  const keeping = makeStore(house);
+  const store = keeping?.store ?? null;
+  const upkeep = keeping?.upkeep ?? null;
   if (store !== null) await lifecycle.start({ ...bound(store), name: 'store' });
   const owners = new OwnersDirectory({
     membership: view,
@@ -127,6 +123,7 @@ export async function runAgent(
     nowMs: systemClock.nowMs,
   });
   if (store !== null && net.readers !== null) serveReaders({ ...net.readers, store, owners });
+  if (upkeep !== null) await lifecycle.start({ ...bound(upkeep), name: 'upkeep' });
 
   const runners = makeRunners(house, watchdog, lifecycle.signal, (file) => advanced(file));
   const wake = () => {
@@ -145,6 +142,7 @@ export async function runAgent(
       checkpointFile: join(config.dataDir, 'ledger-checkpoint.json'),
       log: log.child({ component: 'events' }),
       signal: lifecycle.signal,
+      note: (event) => upkeep?.noteLedger(event),
       wake,
       get gatherMs() {
         return config.consortium.confirmMaxDelayMs;
@@ -168,6 +166,7 @@ export async function runAgent(
     house,
     gateway,
     store,
+    upkeep,
     owners,
     watchdog,
     wake,
@@ -228,19 +227,20 @@ async function startReports(
     readonly gateway: Gateway | null;
     readonly store: StoreNode | null;
     readonly owners: OwnersDirectory;
+    readonly upkeep: Upkeep | null;
     readonly watchdog: Watchdog;
     readonly wake: () => void;
     readonly advanced: (file: QueuedFile) => void;
     readonly folders: readonly WatchedFolder[];
   },
 ): Promise<() => string> {
-  const { house, gateway, store, owners, watchdog, wake, folders, advanced } = parts;
+  const { house, gateway, store, upkeep, owners, watchdog, wake, folders, advanced } = parts;
   const { config, metrics, log } = house;
   const onFacts = (facts: HostFacts) => gaugeHost(facts, metrics);
   const host = new HostWatch({ dataDir: config.dataDir, onFacts, log });
   await lifecycle.start({ ...bound(host), name: 'host' });
   const status = (): AgentStatus => ({
-    ...statusOf(house, gateway, store),
+    ...statusOf(house, gateway, store, upkeep),
     host: host.facts,
     sources: [...folders.map(({ state }) => state), ...(gateway?.tables ?? [])],
   });
@@ -250,7 +250,10 @@ async function startReports(
       brokers: gateway?.counts().brokers ?? [],
       stuck: watchdog.health().reasons,
     });
-  const gauges = setInterval(() => gaugeHouse(house, store?.status() ?? null), GAUGES_MS);
+  const gauges = setInterval(() => {
+    gaugeHouse(house, store?.status() ?? null);
+    if (upkeep !== null && house.view.known) gaugeUpkeep(upkeep.status(), house.metrics);
+  }, GAUGES_MS);
   await lifecycle.start({ name: 'gauges', stop: () => clearInterval(gauges) });
   await startDoors(lifecycle, house, {
     wake,
@@ -260,6 +263,7 @@ async function startReports(
     exportTorrent: (fileId) =>
       exportTorrent(fileId, [store?.manifestOf(fileId), house.queue.manifestOf(fileId)], owners),
     advanced,
+    upkeep,
     healthz: () => watchdog.health(),
   });
   const lines = setInterval(() => lifecycle.status(line()), STATUS_LINE_MS);
@@ -367,6 +371,7 @@ function statusOf(
   house: House,
   gateway: Gateway | null,
   store: StoreNode | null,
+  upkeep: Upkeep | null,
 ): Omit<AgentStatus, 'sources' | 'host'> {
   const { config, view, queue } = house;
   const problems = queue.list(200).flatMap(({ id, stage, error }) => {
@@ -383,6 +388,7 @@ function statusOf(
     uplink: queue.uplink(),
     overdue: overdueOf(house),
     store: store?.status() ?? null,
+    upkeep: view.known ? (upkeep?.status() ?? null) : null,
     problems,
   };
 }
@@ -451,24 +457,6 @@ function keepLate(parts: Omit<Parts, 'net'>, id: number, late: SignedReceipt): v
   appendLate(id, parts).catch((error: unknown) =>
     log.warn('a late receipt could not be appended to the record', { id, error }),
   );
-}
-
-function makeStore(house: House): StoreNode | null {
-  const { config, log, view } = house;
-  if (!config.roles.includes('store')) return null;
-  return new StoreNode({
-    overlay: house.overlay,
-    addressBook: house.addressBook,
-    membership: view,
-    chunks: new FileChunkStore(join(config.dataDir, 'chunks')),
-    database: openStoreDatabase(config),
-    overlaySeed: overlaySeed(config),
-    random: systemRandom,
-    nowMs: systemClock.nowMs,
-    log: log.child({ component: 'store' }),
-    timing: { lateMs: config.overlay.lateMs },
-    onEvent: (event) => countStore(event, house.metrics),
-  });
 }
 
 function makeDuties(house: House, list: DutyList): Duties {

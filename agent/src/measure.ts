@@ -9,6 +9,7 @@ import type { FileQueue, QueuedFile } from './runtime/file-queue.ts';
 import type { HostFacts } from './runtime/host.ts';
 import type { Metrics } from './runtime/metrics.ts';
 import type { StoreEvent, StoreStatus } from './store/types.ts';
+import type { UpkeepStatus } from './store/upkeep.ts';
 
 /** The same ledger, with every transaction counted and timed. */
 export function measuredLedger(ledger: Ledger, metrics: Metrics): Ledger {
@@ -54,7 +55,12 @@ export function gaugeHost(facts: HostFacts, metrics: Metrics): void {
 
 /** Counts what the store tells. */
 export function countStore(event: StoreEvent, metrics: Metrics): void {
-  if (event.type === 'stored') metrics.add('storeChunksAccepted', 1);
+  if (event.type === 'stored') {
+    metrics.add('storeChunksAccepted', 1);
+    if (!event.repair) return;
+    metrics.add('repairChunks', 1);
+    metrics.add('repairBytes', event.bytes);
+  } else if (event.type === 'lost') metrics.add('scrubLost', 1);
   else if (event.type === 'receipt') metrics.add('storeReceipts', 1);
   else if (event.type === 'refused') metrics.add('storeRefused', 1, { msp: event.mspId });
 }
@@ -88,4 +94,21 @@ export function gaugeHouse(house: House, store: StoreStatus | null): void {
   metrics.set('storeFiles', store.files);
   metrics.set('storeChunks', store.chunks);
   metrics.set('storeBytes', store.bytes);
+}
+
+/** Sets the gauges of upkeep. */
+export function gaugeUpkeep(status: UpkeepStatus, metrics: Metrics): void {
+  const { repair, copies, scrub, challenges } = status;
+  for (const step of ['workingOut', 'handovers', 'wanted', 'unfinished', 'unrecorded'] as const) {
+    metrics.set('repairFiles', repair[step], { step });
+  }
+  for (let holders = 1; holders <= copies.wanted; holders += 1) {
+    const chunks = copies.chunksByHolders[holders] ?? 0;
+    metrics.set('copiesChunks', chunks, { holders: String(holders) });
+  }
+  metrics.set('scrubOpen', scrub.open);
+  metrics.set('scrubRounds', scrub.rounds);
+  for (const outcome of ['right', 'wrong', 'lost', 'silent'] as const) {
+    metrics.set('challenges', challenges[outcome], { outcome });
+  }
 }

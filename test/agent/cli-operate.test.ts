@@ -30,6 +30,7 @@ const STATUS: AgentStatus = {
   brokers: [],
   sources: [],
   disk: null,
+  upkeep: null,
   anchor: null,
   quarantine: [],
   files: {

@@ -239,6 +239,8 @@ describe('commands that ask the running agent', () => {
         store: null,
         host: null,
         overdue: { count: 2, oldestMs: 1_000 },
+        upkeep: null,
+        sources: [],
         problems: [{ id: 9, stage: 'sealed', error: 'no epoch' }],
       }),
     });

@@ -1,50 +1,19 @@
 /** Repair on the grid: seven organisations' nodes, the source gone, owners that come and go. */
 import { randomBytes } from 'node:crypto';
-import { join } from 'node:path';
 import { chunkLengthOf, decodeInfo } from '@blocktorrent/protocol/chunking.ts';
 import type { MspId } from '@blocktorrent/protocol/ledger-api.ts';
 import { manifestChunkCount, manifestChunkDigests } from '@blocktorrent/protocol/manifest.ts';
 import { bytesToMove, ownersNow } from '@blocktorrent/protocol/replacement.ts';
 import { afterEach, describe, expect, it } from 'vitest';
-import { distribute } from '../../agent/src/distribute/distribute.ts';
-import { GRID_DISTRIBUTE_TIMING, Grid } from '../support/grid.ts';
-import { createTrialFile, type TrialFile } from '../support/sealed-file.ts';
+import { Grid } from '../support/grid.ts';
+import type { TrialFile } from '../support/sealed-file.ts';
+import { storeOn } from '../support/stored-files.ts';
 
-const SOURCE = 'Org1MSP';
 const seed = randomBytes(4).toString('hex');
 console.log(`grid seed ${seed}`);
 
 let grid: Grid;
 afterEach(() => grid.stop());
-
-/** Distributes files and records them; then the source is gone for good. */
-async function store(count: number, bytes: number, chunksTarget = 24): Promise<TrialFile[]> {
-  const epoch = grid.membership.epochs[0];
-  if (epoch === undefined) throw new Error('no epoch');
-  const gateway = await grid.dialer(SOURCE);
-  const files: TrialFile[] = [];
-  for (let number = 0; number < count; number++) {
-    const path = join(grid.dir, `file-${number}.age`);
-    const file = await createTrialFile(path, bytes, grid.peer(SOURCE), { chunksTarget });
-    const result = await distribute({
-      epoch,
-      signal: new AbortController().signal,
-      signedManifest: file.signed,
-      ciphertextPath: file.path,
-      policy: grid.membership.policy(),
-      overlay: gateway.overlay,
-      addressBook: gateway.addressBook,
-      membership: grid.membership,
-      timing: GRID_DISTRIBUTE_TIMING,
-    });
-    await result.background;
-    grid.ledger.record(file, result.receipts);
-    files.push(file);
-  }
-  await gateway.stop();
-  await grid.node(SOURCE).kill();
-  return files;
-}
 
 function ownersOf(file: TrialFile, epochs = grid.membership.epochs): MspId[][] {
   const { manifest } = file;
@@ -70,7 +39,7 @@ const open = () =>
     if (rows === 0 && (copies.fewest ?? 3) >= 3) return [];
     return [{ mspId, copies: copies.chunksByHolders, ...repair }];
   });
-const healed = (timeout = 20_000) => expect.poll(open, { timeout, interval: 50 }).toEqual([]);
+const healed = (timeout = 60_000) => expect.poll(open, { timeout, interval: 50 }).toEqual([]);
 
 /** Every chunk's owners of today hold it on their disks, whole. */
 async function expectWhole(files: readonly TrialFile[], missing: readonly MspId[] = []) {
@@ -92,7 +61,7 @@ async function expectWhole(files: readonly TrialFile[], missing: readonly MspId[
 describe('repair without the source', () => {
   it('moves exactly the minimum when a member is removed, and records who keeps what', async () => {
     grid = await Grid.start({ organisations: 7, seed });
-    const files = await store(2, 4_000_000);
+    const files = await storeOn(grid, 2, 4_000_000);
     await healed();
     expect(repairedBytes()).toBe(0);
     const [first] = grid.membership.epochs;
@@ -123,11 +92,11 @@ describe('repair without the source', () => {
       expect(record?.replacements.length).toBeGreaterThan(0);
       for (const one of record?.replacements ?? []) expect(one.epoch).toBe(2);
     }
-  }, 60_000);
+  }, 120_000);
 
   it('goes on after restarts of both sides, and when a survivor and a new owner were away', async () => {
     grid = await Grid.start({ organisations: 7, seed });
-    const files = await store(6, 600_000);
+    const files = await storeOn(grid, 4, 300_000);
     await healed();
     await grid.node('Org7MSP').kill();
     await grid.node('Org2MSP').kill();
@@ -138,11 +107,11 @@ describe('repair without the source', () => {
     await grid.node('Org2MSP').start();
     await healed();
     await expectWhole(files);
-  }, 60_000);
+  }, 120_000);
 
   it('survives one loss after another, as long as there is time in between', async () => {
     grid = await Grid.start({ organisations: 7, seed });
-    const files = await store(2, 600_000);
+    const files = await storeOn(grid, 2, 300_000);
     let members = ['Org1MSP', 'Org2MSP', 'Org3MSP', 'Org4MSP', 'Org5MSP', 'Org6MSP', 'Org7MSP'];
     for (const gone of ['Org7MSP', 'Org2MSP', 'Org5MSP']) {
       await grid.node(gone).kill();
@@ -151,42 +120,42 @@ describe('repair without the source', () => {
       await healed();
     }
     await expectWhole(files);
-  }, 60_000);
+  }, 120_000);
 
   it('waits for a ledger that is down, and records then', async () => {
     grid = await Grid.start({ organisations: 5, seed });
-    const files = await store(1, 300_000);
+    const files = await storeOn(grid, 1, 300_000);
     await healed();
     grid.ledger.down = true;
     await grid.node('Org5MSP').kill();
     grid.openEpoch(['Org1MSP', 'Org2MSP', 'Org3MSP', 'Org4MSP']);
     const unfinished = () => alive().map(({ upkeep }) => upkeep.status().repair.unfinished);
-    await expect.poll(() => Math.max(...unfinished()), { timeout: 10_000 }).toBe(0);
+    await expect.poll(() => Math.max(...unfinished()), { timeout: 60_000 }).toBe(0);
     expect(grid.ledger.records.get(files[0]?.fileId ?? '')?.replacements).toEqual([]);
     grid.ledger.down = false;
     await healed();
     await expectWhole(files);
-  }, 60_000);
+  }, 120_000);
 });
 
 describe('a lost disk', () => {
   it('is made whole from the ledger and the co-owners, without the source', async () => {
     grid = await Grid.start({ organisations: 5, seed });
-    const files = await store(5, 400_000);
+    const files = await storeOn(grid, 5, 400_000);
     await healed();
     const node = grid.node('Org3MSP');
     const before = node.store.status();
     expect(before.chunks).toBeGreaterThan(0);
     await node.wipe();
-    await expect.poll(() => node.store.status(), { timeout: 20_000 }).toEqual(before);
+    await expect.poll(() => node.store.status(), { timeout: 60_000 }).toEqual(before);
     await healed();
     expect(node.upkeep.status().repair.bytes).toBe(before.bytes);
     await expectWhole(files);
-  }, 60_000);
+  }, 120_000);
 
   it('of a new owner is made whole too: its receipt is in the re-placement', async () => {
     grid = await Grid.start({ organisations: 5, seed });
-    const files = await store(2, 400_000);
+    const files = await storeOn(grid, 2, 400_000);
     await healed();
     await grid.node('Org5MSP').kill();
     grid.openEpoch(['Org1MSP', 'Org2MSP', 'Org3MSP', 'Org4MSP']);
@@ -195,9 +164,9 @@ describe('a lost disk', () => {
       const node = grid.node(mspId);
       const before = node.store.status();
       await node.wipe();
-      await expect.poll(() => node.store.status(), { timeout: 20_000 }).toEqual(before);
+      await expect.poll(() => node.store.status(), { timeout: 60_000 }).toEqual(before);
     }
     await healed();
     await expectWhole(files);
-  }, 60_000);
+  }, 120_000);
 });

@@ -201,6 +201,7 @@ describe('a removed organisation', () => {
       checkpointFile: '',
       log: silentLog,
       signal: stopping.signal,
+      note: () => undefined,
       wake: () => undefined,
       gatherMs: 0,
     });

@@ -23,7 +23,7 @@ import type { ChunkStore } from '../../agent/src/store/chunk-store.ts';
 import { FileChunkStore } from '../../agent/src/store/file-chunk-store.ts';
 import { StoreNode } from '../../agent/src/store/store-node.ts';
 import type { StoreEvent, StoreNodeOptions, StoreTiming } from '../../agent/src/store/types.ts';
-import { Upkeep } from '../../agent/src/store/upkeep.ts';
+import { Upkeep, type UpkeepConfig } from '../../agent/src/store/upkeep.ts';
 import type { UpkeepTiming } from '../../agent/src/store/upkeep-types.ts';
 import { AUDITOR_MSP } from '../../devledger/src/pki.ts';
 import { createTrialPeers, TrialMembership, type TrialPeer } from './membership.ts';
@@ -38,6 +38,8 @@ export interface GridOptions {
   readonly log?: Log;
   readonly storeTiming?: Partial<StoreTiming>;
   readonly upkeepTiming?: Partial<UpkeepTiming>;
+  /** Scrub and challenges; neither goes on by itself unless said. */
+  readonly upkeep?: Partial<UpkeepConfig>;
   readonly limits?: Partial<LinkLimits>;
   /** Every node is reached through a proxy with these faults only. */
   readonly slowLine?: ProxyFaults;
@@ -63,11 +65,16 @@ export const GRID_STORE_TIMING: Partial<StoreTiming> = {
 };
 export const GRID_UPKEEP_TIMING: UpkeepTiming = {
   rankMs: 300,
-  tickMs: 50,
-  stallMs: 1_500,
+  tickMs: 250,
+  stallMs: 5_000,
   askMs: 2_000,
   retryMs: 100,
   retryMsMax: 1_000,
+};
+const QUIET: UpkeepConfig = {
+  scrubRoundMs: 30 * 86_400_000,
+  challengeEveryMs: 0,
+  silenceMs: 86_400_000,
 };
 export const GRID_DISTRIBUTE_TIMING: DistributeTiming = {
   graceMs: 20_000,
@@ -247,6 +254,7 @@ export class GridNode {
       store,
       ledger: this.#grid.ledger.as(this.mspId),
       timing: { ...GRID_UPKEEP_TIMING, ...options.upkeepTiming },
+      config: { ...QUIET, ...options.upkeep },
     });
     await store.start();
     this.#upkeep = upkeep;
@@ -316,6 +324,13 @@ export class GridNode {
     const bytes = await readFile(path);
     bytes[at] = (bytes[at] ?? 0) ^ 1;
     await writeFile(path, bytes);
+  }
+
+  /** Puts other bytes in place of a stored chunk, with checksums that fit. */
+  async forge(fileId: Hex, index: number, bytes: Uint8Array): Promise<void> {
+    const chunks = new FileChunkStore(this.chunksDir);
+    await chunks.put(fileId, index, bytes);
+    await chunks.close();
   }
 
   /** The next `blocks` reads that it serves are altered. */

@@ -2,8 +2,18 @@
  * The ledger as upkeep needs it, in memory: records with receipts, re-placements, faults. What the
  * contracts check of a re-placement's receipts is checked here too.
  */
+import { fromBase64, fromHex, toBase64, utf8 } from '@blocktorrent/protocol/bytes.ts';
+import {
+  decodeAnswer,
+  drawOf,
+  judgeAnswer,
+  verifyAnswer,
+} from '@blocktorrent/protocol/challenge.ts';
+import { chunkLengthOf, decodeInfo } from '@blocktorrent/protocol/chunking.ts';
+import { digestChunk, digestsEqual } from '@blocktorrent/protocol/digest.ts';
 import type {
   Argument,
+  ChallengeFaultInput,
   Fault,
   FileRecord,
   Hex,
@@ -12,8 +22,9 @@ import type {
   SignedReceipt,
   TransactionName,
 } from '@blocktorrent/protocol/ledger-api.ts';
+import { decodeManifest, fileIdOf, manifestChunkDigests } from '@blocktorrent/protocol/manifest.ts';
 import { verifyReceipt } from '@blocktorrent/protocol/receipt.ts';
-import type { Ledger, LedgerEvent } from '../../agent/src/ledger/ledger.ts';
+import type { Ledger, LedgerEvent, Transient } from '../../agent/src/ledger/ledger.ts';
 import type { TrialMembership } from './membership.ts';
 import type { TrialFile } from './sealed-file.ts';
 
@@ -54,8 +65,8 @@ export class TrialLedger {
   as(mspId: MspId): Pick<Ledger, 'evaluate' | 'submit'> {
     return {
       evaluate: async (name, argument) => this.#answer(name, argument) as never,
-      submit: async (name, argument) => ({
-        result: this.#take(mspId, name, argument) as never,
+      submit: async (name, argument, options) => ({
+        result: this.#take(mspId, name, argument, options?.transient) as never,
         txId: 'tx',
       }),
     };
@@ -76,11 +87,20 @@ export class TrialLedger {
     throw new Error(`the trial ledger has no ${name}`);
   }
 
-  #take<T extends TransactionName>(by: MspId, name: T, argument: Argument<T>): null {
+  #take<T extends TransactionName>(
+    by: MspId,
+    name: T,
+    argument: Argument<T>,
+    transient?: Transient,
+  ): null {
     if (this.down) throw new Error('the ledger is down');
     if (name === 'ledger/consortium:ReportFault') {
       this.faults.push({ ...(argument as Fault), reporter: by });
       this.#emit('consortium-changed', { what: 'fault' });
+      return null;
+    }
+    if (name === 'ledger/audits:ReportChallenge') {
+      this.#reportChallenge(by, argument as ChallengeFaultInput, transient);
       return null;
     }
     if (name !== 'ledger/records:RecordReplacement') {
@@ -101,6 +121,35 @@ export class TrialLedger {
     this.records.set(input.fileId, { ...record, replacements });
     this.#emit('replaced', { fileId: input.fileId, epoch: input.epoch });
     return null;
+  }
+
+  /** A third party's check: nothing but what was brought, and the keys on the ledger. */
+  #reportChallenge(by: MspId, input: ChallengeFaultInput, transient: Transient = {}): void {
+    const keysOf = (mspId: MspId, peer: string) => this.#membership.keysOf(mspId, peer);
+    const bytes = fromBase64(input.answer);
+    const { answerer, peer } = decodeAnswer(bytes);
+    const signed = { answer: bytes, signature: fromHex(input.signature) };
+    const answer = verifyAnswer(signed, keysOf(answerer, peer));
+    const { receipt } = input;
+    const promise = verifyReceipt(receipt, keysOf(receipt.mspId, receipt.peer));
+    const { manifest: manifestBytes = new Uint8Array(), chunk = new Uint8Array() } = transient;
+    if (answer.hash.length > 0) {
+      if (fileIdOf(manifestBytes) !== input.fileId) throw new Error('BAD_DIGEST');
+      const manifest = decodeManifest(manifestBytes);
+      const { pieceLength } = decodeInfo(manifest.info);
+      const lengthOf = (index: number) =>
+        chunkLengthOf(manifest.ciphertextBytes, pieceLength, index);
+      const { chunk: index } = drawOf(answer, lengthOf);
+      const right = manifestChunkDigests(manifest, index);
+      if (!digestsEqual(digestChunk(chunk), right)) throw new Error('BAD_DIGEST');
+      if (judgeAnswer(answer, promise, chunk, lengthOf) !== 'wrong') throw new Error('NO_FAULT');
+    }
+    const { fileId } = input;
+    const detail = answer.hash.length > 0 ? 'wrong' : 'lost';
+    const evidence = toBase64(utf8(JSON.stringify(input)));
+    const kind = 'challenge-failed';
+    this.faults.push({ kind, mspId: answerer, fileId, detail, evidence, reporter: by });
+    this.#emit('consortium-changed', { what: 'fault' });
   }
 
   #emit(name: LedgerEvent['name'], payload: LedgerEvent['payload']): void {

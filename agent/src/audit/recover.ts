@@ -20,11 +20,16 @@ import type {
   SignedReceipt,
 } from '@blocktorrent/protocol/ledger-api.ts';
 import type { Manifest } from '@blocktorrent/protocol/manifest.ts';
-import { fileIdOf, manifestChunkDigests, verifyManifest } from '@blocktorrent/protocol/manifest.ts';
+import {
+  fileIdOf,
+  manifestChunkCount,
+  manifestChunkDigests,
+  verifyManifest,
+} from '@blocktorrent/protocol/manifest.ts';
 import type { MasterTable } from '@blocktorrent/protocol/master-table.ts';
 import { decodeMasterTable } from '@blocktorrent/protocol/master-table.ts';
 import { keysOf } from '@blocktorrent/protocol/peer-keys.ts';
-import { ownersOf } from '@blocktorrent/protocol/placement.ts';
+import { ownersNow } from '@blocktorrent/protocol/replacement.ts';
 import { openFile } from '../crypto/open.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { AuditError } from './audit-error.ts';
@@ -143,20 +148,27 @@ async function openTable(
   return { manifest, table };
 }
 
-/** Each chunk's owners when it was placed, then those of the epoch in force now. */
+/**
+ * Today's owners of each chunk, then those of its placement that are still members: whoever has
+ * gone since cannot be asked.
+ */
 async function ownersToAsk(
   manifest: Manifest,
   ledger: Ledger,
   consortium: Consortium,
 ): Promise<MspId[][]> {
-  const placed = await ledger.evaluate('ledger/consortium:GetEpoch', { epoch: manifest.epoch });
   const current = consortium.epochs[0];
-  const epochs: Epoch[] = current === undefined ? [placed] : [placed, current];
+  const epochs: Epoch[] = [];
+  for (let epoch = manifest.epoch; epoch < (current?.epoch ?? 0); epoch += 1) {
+    epochs.push(await ledger.evaluate('ledger/consortium:GetEpoch', { epoch }));
+  }
+  if (current !== undefined) epochs.push(current);
+  const members = new Set(consortium.members.map(({ mspId }) => mspId));
   const { replicas } = consortium.policy;
-  const chunkCount = manifest.digests.length / 144;
-  return Array.from({ length: chunkCount }, (_, index) => {
+  return Array.from({ length: manifestChunkCount(manifest) }, (_, index) => {
     const digests = manifestChunkDigests(manifest, index);
-    const owners = epochs.flatMap((epoch) => ownersOf(digests, epoch, manifest.source, replicas));
-    return [...new Set(owners)];
+    const now = ownersNow(digests, epochs, manifest.source, replicas);
+    const placed = ownersNow(digests, epochs.slice(0, 1), manifest.source, replicas);
+    return [...new Set([...now, ...placed])].filter((mspId) => members.has(mspId));
   });
 }

@@ -3,6 +3,7 @@ import type { AgentStatus, FileStatus } from '../controls.ts';
 import type { DistributeProgress } from '../distribute/types.ts';
 import type { DeadLetterLine, DeadLettersBody, TapBody } from '../gateway-controls.ts';
 import type { PeerLine } from '../peer-list.ts';
+import type { ScrubResult } from '../store/scrub.ts';
 
 /** Route -> [body, result]. */
 export interface ControlRoutes {
@@ -13,6 +14,8 @@ export interface ControlRoutes {
   'give-up': [GiveUpBody, FileStatus];
   'close-batch': [null, null];
   'export-torrent': [{ readonly fileId: string }, TorrentAnswer];
+  /** Each line of progress is a `ScrubResult` so far. */
+  scrub: [null, ScrubResult];
   'dead-letters': [DeadLettersBody, readonly DeadLetterLine[]];
   /** Each line of progress is a `TapLine`. */
   tap: [TapBody, null];

@@ -1,7 +1,9 @@
 /** The answer of `status` as people read it: shared by `status`, `top` and `diag collect`. */
+
 import type { AgentStatus } from '../controls.ts';
 import type { HostFacts } from '../runtime/host.ts';
 import { bytesText, timeText } from './output.ts';
+import { upkeepLines } from './upkeep-text.ts';
 
 /** Several lines, without a newline at the end. */
 export function statusText(status: AgentStatus): string {
@@ -44,6 +46,7 @@ export function statusText(status: AgentStatus): string {
     lines.push(`store     ${rows.join(', ')}`);
   }
   if (status.host !== null) lines.push(`machine   ${hostText(status.host)}`);
+  if (status.upkeep !== null) lines.push(...upkeepLines(status.upkeep));
   for (const { id, stage, error } of problems)
     lines.push(`problem   file ${id} (${stage}): ${error}`);
   return lines.join('\n');

@@ -18,6 +18,7 @@ import { peersCommand } from './commands/peers.ts';
 import { putCommand } from './commands/put.ts';
 import { quarantineCommand } from './commands/quarantine.ts';
 import { runCommand } from './commands/run.ts';
+import { scrubCommand } from './commands/scrub.ts';
 import { simulateCommand } from './commands/simulate.ts';
 import { statusCommand } from './commands/status.ts';
 import { tapCommand } from './commands/tap.ts';
@@ -28,6 +29,7 @@ export const COMMANDS: readonly CliCommand[] = [
   statusCommand,
   topCommand,
   peersCommand,
+  scrubCommand,
   tapCommand,
   deadLettersCommand,
   quarantineCommand,

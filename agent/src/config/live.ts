@@ -23,6 +23,9 @@ export const LIVE_KEYS = [
   'overlay.keyFile',
   'seal.chunksTarget',
   'seal.recipients',
+  'upkeep.challengeEveryMs',
+  'upkeep.scrubRoundMs',
+  'upkeep.silenceMs',
 ] as const;
 
 /** Dotted keys that differ, by what has become of them. */

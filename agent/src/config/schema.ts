@@ -63,6 +63,7 @@ function sections(paths: PathFields) {
       })
       .prefault({})
       .describe('How files reach their owners.'),
+    upkeep: upkeepSection(),
     consortium: consortiumSection(),
     log: z
       .strictObject({
@@ -255,6 +256,23 @@ function sealSection() {
     })
     .prefault({})
     .describe('How batches and files are sealed.');
+}
+
+function upkeepSection() {
+  return z
+    .strictObject({
+      scrubRoundMs: ms(60_000, 31_536_000_000)
+        .default(2_592_000_000)
+        .describe('Every kept chunk is read and compared with its digests once in so long.'),
+      challengeEveryMs: ms(0, 86_400_000)
+        .default(600_000)
+        .describe('Another owner is challenged for a block that both keep so often; 0: never.'),
+      silenceMs: ms(1_000, 31_536_000_000)
+        .default(86_400_000)
+        .describe('An owner without a right answer for so long is reported to the ledger.'),
+    })
+    .prefault({})
+    .describe('What an agent with the role store does for the chunks that it keeps.');
 }
 
 function consortiumSection() {

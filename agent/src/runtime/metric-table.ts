@@ -78,6 +78,15 @@ export const METRICS = {
   storeChunksAccepted: counter('Chunks verified and stored.'),
   storeRefused: counter('Offers and chunks refused.', 'msp'),
   storeReceipts: counter('Receipts signed.'),
+  // upkeep
+  repairChunks: counter('Chunks that came from other owners without the source.'),
+  repairBytes: counter('Bytes of those chunks.'),
+  repairFiles: gauge('Files that repair has still something to do for, by what.', 'step'),
+  copiesChunks: gauge('Chunks kept here, by how many organisations keep them.', 'holders'),
+  scrubLost: counter('Kept chunks that were found rotten or gone.'),
+  scrubOpen: gauge('Those of them that are not yet replaced.'),
+  scrubRounds: gauge('Rounds of the scrub that are complete.'),
+  challenges: gauge('Challenges to other owners since the first start, by outcome.', 'outcome'),
   // consortium
   consortiumShardsConfirmed: counter('Key shards checked and confirmed.'),
   consortiumVotes: counter('Votes cast on audit requests.', 'vote'),

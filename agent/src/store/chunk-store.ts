@@ -23,10 +23,17 @@ export interface ChunkStore {
   /** Everything put for this file before the call survives a loss of power when it resolves. */
   sync(fileId: Hex): Promise<void>;
   /**
-   * `length` bytes of a chunk from `offset`.
+   * `length` bytes of a chunk from `offset`. `fresh`: as it is stored now, past everything that is
+   * kept open, for checking.
    * @throws ChunkStoreError 'missing'; 'range' past the end; 'rotten' when the bytes changed on disk.
    */
-  read(fileId: Hex, index: number, offset: number, length: number): Promise<Uint8Array>;
+  read(
+    fileId: Hex,
+    index: number,
+    offset: number,
+    length: number,
+    options?: { readonly fresh: boolean },
+  ): Promise<Uint8Array>;
   /** Indices of the chunks that are there, ascending, each with its size in bytes. */
   chunksOf(fileId: Hex): Promise<readonly { readonly index: number; readonly bytes: number }[]>;
   /** One chunk, or the whole file without `index`. */

@@ -88,8 +88,15 @@ export class FileChunkStore implements ChunkStore {
     }
   }
 
-  async read(fileId: Hex, index: number, offset: number, length: number): Promise<Uint8Array> {
+  async read(
+    fileId: Hex,
+    index: number,
+    offset: number,
+    length: number,
+    options?: { readonly fresh: boolean },
+  ): Promise<Uint8Array> {
     const path = this.#path(fileId, index);
+    if (options?.fresh === true) await this.#handles.drop(path);
     return this.#handles.use(path, async (chunk) => {
       if (offset < 0 || length < 1 || offset + length > chunk.bytes) {
         throw new ChunkStoreError(

@@ -176,7 +176,7 @@ export class Repairer {
       const receipts = [this.#receipt(file, epoch)];
       const detail = this.#detail(file, epoch, moved);
       await ledger.submit('ledger/records:RecordReplacement', { fileId, epoch, receipts, detail });
-      list.endReplacement(fileId);
+      list.endReplacement(due);
       log.info('recorded that chunks are kept here now', { fileId, epoch, owner: self });
     } catch (error) {
       log.warn('a re-placement could not be recorded, will be tried again', { fileId, error });

@@ -137,7 +137,7 @@ export class Scrub {
     const opened = this.#open(cursor);
     if (opened === null) {
       if (cursor.fileId !== '') this.#end();
-      return EMPTY_MS;
+      return Math.min(EMPTY_MS, this.#roundMs() / 4);
     }
     const index = opened.indices.find((each) => each >= cursor.index);
     const { fileId } = opened.file;
@@ -198,7 +198,8 @@ export class Scrub {
 
     async function damageOf(): Promise<string | null> {
       try {
-        const bytes = await chunks.read(file.fileId, index, 0, lengthOf(opened, index));
+        const length = lengthOf(opened, index);
+        const bytes = await chunks.read(file.fileId, index, 0, length, { fresh: true });
         const found = await overlay.digestChunk(bytes);
         const right = digestsEqual(found, manifestChunkDigests(manifest, index));
         return right ? null : 'its digests differ';

@@ -44,8 +44,8 @@ interface Torrent {
   readonly keepers: Map<Hex, FileKeeper>;
   /** Files on their way into `keepers`. */
   readonly starting: Map<Hex, Promise<FileKeeper>>;
-  /** Ends when what the disk knows of it has been taken over. */
-  readonly loaded: Promise<void>;
+  /** Ends when what the disk knows of it has been taken over; a later load begins another one. */
+  loaded: Promise<void>;
 }
 
 export class StoreNode {
@@ -104,13 +104,13 @@ export class StoreNode {
 
   /** Goes on with an unfinished file, if it is not under way. */
   resume({ infoHash }: Pick<KeptFile, 'infoHash'>): void {
+    if (this.#abort.signal.aborted) return;
     const torrent = this.#torrent(infoHash);
     // Loaded again: the torrent may be older than the file, from a link that came for it too early.
-    void torrent.loaded
-      .then(() => this.#load(torrent))
-      .then(() => {
-        for (const keeper of torrent.keepers.values()) keeper.schedule();
-      });
+    torrent.loaded = torrent.loaded.then(async () => {
+      await this.#load(torrent);
+      for (const keeper of torrent.keepers.values()) keeper.schedule();
+    });
   }
 
   /** Unfinished files that are under way. */
@@ -168,6 +168,7 @@ export class StoreNode {
 
   /** A stored chunk turned out to be damaged or gone: it is deleted, and fetched again in time. */
   async lost({ fileId, infoHash }: KeptFile, index: number, reason: string): Promise<void> {
+    if (this.#abort.signal.aborted) return;
     const torrent = this.#torrent(infoHash);
     await torrent.loaded;
     await torrent.keepers.get(fileId)?.lost(index, reason);
@@ -218,6 +219,7 @@ export class StoreNode {
   }
 
   async #load(torrent: Torrent): Promise<void> {
+    if (this.#abort.signal.aborted) return;
     for (const file of this.#catalog.byInfoHash(torrent.infoHash)) {
       if (torrent.keepers.has(file.fileId)) continue;
       try {

@@ -30,9 +30,8 @@ export const UPKEEP_MIGRATION = `
     PRIMARY KEY (fileId, holders)) WITHOUT ROWID;
   CREATE TABLE doubt (
     mspId TEXT PRIMARY KEY, fileId TEXT NOT NULL, sinceMs INTEGER NOT NULL, asked INTEGER NOT NULL,
-    reported INTEGER NOT NULL) WITHOUT ROWID;
-  CREATE TABLE fault (
-    id INTEGER PRIMARY KEY, fault TEXT NOT NULL, reported INTEGER NOT NULL, dueMs INTEGER NOT NULL);
+    reported INTEGER NOT NULL, admitted TEXT) WITHOUT ROWID;
+  CREATE TABLE fault (id INTEGER PRIMARY KEY, fault TEXT NOT NULL);
   CREATE TABLE lostChunk (
     fileId TEXT NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (fileId, chunk)) WITHOUT ROWID;
   CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;`;
@@ -108,8 +107,11 @@ export class UpkeepList {
       .prepare('UPDATE replacement SET dueMs = ?, tries = ? WHERE fileId = ?')
       .run(dueMs, tries + 1, fileId);
   }
-  endReplacement(fileId: Hex): void {
-    this.#db.prepare('UPDATE replacement SET recorded = 1 WHERE fileId = ?').run(fileId);
+  /** Done, unless more has come here while it was being recorded. */
+  endReplacement({ fileId, moved }: DueReplacement): void {
+    this.#db
+      .prepare('UPDATE replacement SET recorded = 1 WHERE fileId = ? AND moved = ?')
+      .run(fileId, moved);
   }
   dropReplacement(fileId: Hex): void {
     this.#db.prepare('DELETE FROM replacement WHERE fileId = ?').run(fileId);

@@ -1,13 +1,18 @@
 /**
- * What an owner does for the chunks that it has: repair, recall, counting copies. The pieces are made
- * and joined here; main.ts starts and stops the whole.
+ * What an owner does for the chunks that it has: repair, recall, counting copies, scrub, challenges.
+ * The pieces are made and joined here; main.ts starts and stops the whole.
  */
 import type { LedgerEvent } from '../ledger/ledger.ts';
+import type { Membership } from '../overlay/types.ts';
+import { Answerer } from './answerer.ts';
 import { Catalog } from './catalog.ts';
+import { ChallengeFaults } from './challenge-faults.ts';
+import { type ChallengeOutcome, Challenger, type ChallengeStatus } from './challenger.ts';
 import { Copies, type CopiesStatus } from './copies.ts';
 import { OwnerLinks } from './owner-links.ts';
 import { Recall } from './recall.ts';
 import { Repairer } from './repair.ts';
+import { Scrub, type ScrubResult, type ScrubStatus } from './scrub.ts';
 import type { StoreNode } from './store-node.ts';
 import type { StoreEvent, StoreNodeOptions } from './types.ts';
 import { UpkeepList } from './upkeep-list.ts';
@@ -18,6 +23,17 @@ export interface UpkeepOptions {
   readonly store: StoreNode;
   readonly ledger: UpkeepParts['ledger'];
   readonly timing?: Partial<UpkeepTiming>;
+  /** As it is configured now; what changes here counts from then on. */
+  readonly config: UpkeepConfig;
+}
+
+export interface UpkeepConfig {
+  /** A whole round of the scrub takes so long. */
+  readonly scrubRoundMs: number;
+  /** Time between two challenges; 0: none. */
+  readonly challengeEveryMs: number;
+  /** So long without a right answer is a fault. */
+  readonly silenceMs: number;
 }
 
 export interface RepairStatus {
@@ -40,6 +56,10 @@ export interface RepairStatus {
 export interface UpkeepStatus {
   readonly copies: CopiesStatus;
   readonly repair: RepairStatus;
+  readonly scrub: ScrubStatus;
+  readonly challenges: ChallengeStatus;
+  /** What somebody should look at; null where nothing is. */
+  readonly alarm: string | null;
 }
 
 export class Upkeep {
@@ -47,6 +67,10 @@ export class Upkeep {
   readonly #repairer: Repairer;
   readonly #recall: Recall;
   readonly #copies: Copies;
+  readonly #scrub: Scrub;
+  readonly #faults: ChallengeFaults;
+  readonly #challenger: Challenger;
+  #endWaiting: () => void = () => undefined;
 
   constructor(options: UpkeepOptions) {
     const { node, store, ledger } = options;
@@ -72,20 +96,59 @@ export class Upkeep {
     this.#repairer = new Repairer(this.#parts);
     this.#recall = new Recall(this.#parts, this.#repairer);
     this.#copies = new Copies(this.#parts, node.database);
+    const { config } = options;
+    this.#scrub = new Scrub(this.#parts, () => config.scrubRoundMs);
+    this.#faults = new ChallengeFaults(this.#parts, node.database, () => config.silenceMs);
+    this.#challenger = new Challenger(this.#parts, this.#faults, () => config.challengeEveryMs);
+    new Answerer(this.#parts).listen();
   }
 
+  /** Begins as soon as the consortium is known: a gateway may start before its ledger. */
   start(): void {
+    const { membership } = this.#parts;
+    if (isKnown(membership)) {
+      this.#begin();
+      return;
+    }
+    this.#endWaiting = membership.onChange(() => {
+      this.#endWaiting();
+      this.#begin();
+    });
+  }
+
+  #begin(): void {
     const { store, links } = this.#parts;
     store.onOwnerLink((link) => links.accept(link));
     this.#repairer.start();
     this.#recall.start();
     this.#copies.start();
+    this.#scrub.start();
+    this.#faults.start();
+    this.#challenger.start();
   }
 
   async stop(): Promise<void> {
+    this.#endWaiting();
     this.#parts.store.onOwnerLink(() => null);
     this.#parts.links.stop();
-    await Promise.all([this.#repairer.stop(), this.#recall.stop(), this.#copies.stop()]);
+    await Promise.all([
+      this.#repairer.stop(),
+      this.#recall.stop(),
+      this.#copies.stop(),
+      this.#scrub.stop(),
+      this.#faults.stop(),
+      this.#challenger.stop(),
+    ]);
+  }
+
+  /** A whole round of the scrub at once, beside the slow one. */
+  scrubNow(signal: AbortSignal, onProgress: (sofar: ScrubResult) => void): Promise<ScrubResult> {
+    return this.#scrub.now(signal, onProgress);
+  }
+
+  /** One challenge now, to an owner and about a file that chance picks. */
+  challenge(): Promise<ChallengeOutcome> {
+    return this.#challenger.challenge();
   }
 
   /** What the ledger says to everybody. */
@@ -96,8 +159,13 @@ export class Upkeep {
   /** What the store says. */
   noteStore(event: StoreEvent): void {
     const { list } = this.#parts;
-    if (event.type === 'stored') {
+    if (event.type === 'lost') {
+      list.addLost(event.fileId, event.index);
+      list.addCount('lost/chunks', 1);
+      this.#repairer.wake();
+    } else if (event.type === 'stored') {
       this.#repairer.progressed(event.fileId);
+      list.endLost(event.fileId, event.index);
       if (!event.repair) return;
       list.addCount('repaired/chunks', 1);
       list.addCount('repaired/bytes', event.bytes);
@@ -109,14 +177,39 @@ export class Upkeep {
 
   status(): UpkeepStatus {
     const { list, membership } = this.#parts;
+    const copies = this.#copies.status();
+    const scrub = this.#scrub.status();
     return {
-      copies: this.#copies.status(),
+      copies,
+      scrub,
       repair: {
         ...list.counts(membership.epoch()),
         chunks: list.count('repaired/chunks'),
         bytes: list.count('repaired/bytes'),
         lastError: this.#repairer.lastError ?? this.#recall.lastError,
       },
+      challenges: this.#challenger.status(),
+      alarm: alarmOf(copies, scrub),
     };
   }
+}
+
+function isKnown(membership: Membership): boolean {
+  try {
+    return membership.epoch() > 0;
+  } catch {
+    // Never reached yet: there is nothing to go by.
+    return false;
+  }
+}
+
+function alarmOf({ chunksByHolders }: CopiesStatus, { open }: ScrubStatus): string | null {
+  const alone = chunksByHolders[1] ?? 0;
+  const alarms = [
+    ...(open > 0 ? [`${open} chunks are rotten or gone, and not yet replaced`] : []),
+    ...(alone > 0
+      ? [`${alone} chunks are here alone: no other organisation is known to have`]
+      : []),
+  ];
+  return alarms.length === 0 ? null : alarms.join('; ');
 }
