@@ -23,7 +23,7 @@ import type { BenchOptions, BenchPart } from '../part.ts';
 
 const BACKLOG = 60_000;
 const LIVE = 60_000;
-const SECONDS_PACED = { quick: 3, full: 10 };
+const SECONDS_PACED = { quick: 2, full: 10 };
 /** Group-commit windows (`batch.commitMaxDelayMs`) that bytes written are measured at. */
 const WINDOWS_MS = [0, 10, 100, 1000];
 const PACE_FOR_BYTES = 1000;
@@ -85,7 +85,7 @@ async function drain(
       },
     ]),
   ) as Record<string, (run: number) => Promise<number>>;
-  const samples = await interleave(filled, quick ? 3 : 5, 1);
+  const samples = await interleave(filled, quick ? 2 : 5, quick ? 0 : 1);
   for (const name of names) await startDiscarder(broker, name, 0).report;
   const others = sub ? { mosquittoSubToFile: samples.sub ?? [] } : {};
   const baseline = { name: 'MQTT.js that discards', samples: samples.discard ?? [] };
@@ -107,7 +107,7 @@ async function live({ quick, emit }: BenchOptions, broker: BenchBroker, load: Lo
         return await flooded(load, subscribed, report);
       },
     },
-    quick ? 2 : 5,
+    quick ? 1 : 5,
   );
   emit({
     metric: 'durableRate',
@@ -138,7 +138,7 @@ async function latency({ quick, emit }: BenchOptions, broker: BenchBroker, load:
     const p50: number[] = [];
     const p99: number[] = [];
     const allowed: number[] = [];
-    for (let turn = 0; turn < (quick ? 2 : 5); turn += 1) {
+    for (let turn = 0; turn < (quick ? 1 : 5); turn += 1) {
       const order = { clientId: `late-${perSecond}`, batch: '', readings, sampleEvery: 20 };
       const { subscribed, report } = startGateway(broker, order);
       await subscribed;

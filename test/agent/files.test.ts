@@ -10,7 +10,7 @@ import { Seeded } from '../support/seeded.ts';
 
 const random = new Seeded('files');
 const signal = new AbortController().signal;
-const PIECE_BYTES = 256 * 1024;
+const PIECE_BYTES = 1024 * 1024;
 let directory = '';
 
 beforeAll(async () => {

@@ -56,7 +56,6 @@ export async function endUnderLoad(options: EndedOptions): Promise<Found> {
     for (let turn = 0; turn <= ends; turn += 1) {
       const gateway = startNode(SCRIPT, [url, options.folder(), ...more]);
       await gateway.next();
-      console.error('ready', turn, Date.now() % 1e6, load.published, broker.queuedFor(SESSION));
       load.start();
       if (turn === ends) await load.finish();
       else await setTimeout(random.integer(0, RUN_MS_MAX));

@@ -10,12 +10,12 @@ import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Transform } from 'node:stream';
 
-const PIECE_BYTES = 256 * 1024;
+const PIECE_BYTES = 1024 * 1024;
 const RING_PIECES = 3;
 const WRITE_BYTES = 1024 * 1024;
 
 /**
- * The file's bytes in pieces of at most 256 KiB, read as they are asked for. A piece stays as it is
+ * The file's bytes in pieces of at most 1 MiB, read as they are asked for. A piece stays as it is
  * while the next two are read, then its memory is used again: keep none.
  */
 export async function* readPieces(path: string): AsyncGenerator<Uint8Array, void, undefined> {
