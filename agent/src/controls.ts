@@ -45,7 +45,12 @@ export interface AgentStatus {
   readonly quarantine: GatewayCounts['quarantine'];
   readonly files: Readonly<Record<Stage, number>>;
   /** What this agent's sockets sent to distribute its files, and those files' size, bytes. */
-  readonly uplink: { readonly ciphertextBytes: number; readonly sentBytes: number };
+  readonly uplink: {
+    readonly ciphertextBytes: number;
+    readonly sentBytes: number;
+    /** Sent over size: 1 is each byte once. Null before the first file. */
+    readonly uplinkRatio: number | null;
+  };
   readonly store: object | null;
   /** The machine, as last looked at; null before the first look. */
   readonly host: HostFacts | null;

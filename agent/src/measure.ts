@@ -72,6 +72,7 @@ export function countFile(file: QueuedFile, metrics: Metrics): void {
   if (stage === 'void') metrics.add('recordVoided', 1);
   if (stage !== 'distributed') return;
   metrics.add('distributeUplinkBytes', file.uplinkBytes);
+  metrics.add('distributeCiphertextBytes', file.ciphertextBytes ?? 0);
   for (const { mspId } of receipts) metrics.add('distributeReceipts', 1, { msp: mspId });
 }
 

@@ -37,7 +37,7 @@ const STATUS: AgentStatus = {
     ...{ queued: 1, sealed: 0, named: 0, distributed: 0, deposited: 0, recorded: 0 },
     ...{ available: 9, void: 0 },
   },
-  uplink: { ciphertextBytes: 1_000, sentBytes: 1_100 },
+  uplink: { ciphertextBytes: 1_000, sentBytes: 1_100, uplinkRatio: 1.1 },
   store: null,
   host: null,
   overdue: { count: 0, oldestMs: null },

@@ -235,7 +235,7 @@ describe('commands that ask the running agent', () => {
         disk: { usedBytes: 1024, maxBytes: 2048, alarm: 'little room' },
         anchor: { count: 11, error: null, alarm: null },
         files: { queued: 0, available: 3 },
-        uplink: { ciphertextBytes: 1000, sentBytes: 1050 },
+        uplink: { ciphertextBytes: 1000, sentBytes: 1050, uplinkRatio: 1.05 },
         store: null,
         host: null,
         overdue: { count: 2, oldestMs: 1_000 },

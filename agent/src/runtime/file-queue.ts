@@ -238,14 +238,16 @@ export class FileQueue {
   }
 
   /** Sums over all files: ciphertext distributed, and what the sockets sent for it, bytes. */
-  uplink(): { ciphertextBytes: number; sentBytes: number } {
-    return this.#db
+  uplink(): { ciphertextBytes: number; sentBytes: number; uplinkRatio: number | null } {
+    const sums = this.#db
       .prepare(
         `SELECT coalesce(sum(ciphertextBytes), 0) AS ciphertextBytes,
                 coalesce(sum(uplinkBytes), 0) AS sentBytes
          FROM file WHERE uplinkBytes > 0`,
       )
       .get() as { ciphertextBytes: number; sentBytes: number };
+    const { ciphertextBytes, sentBytes } = sums;
+    return { ...sums, uplinkRatio: ciphertextBytes === 0 ? null : sentBytes / ciphertextBytes };
   }
 
   #one(sql: string, ...parameters: unknown[]): QueuedFile | null {

@@ -50,6 +50,9 @@ export const METRICS = {
   // distribute
   distributeFiles: counter('Files that enough owners have receipted.', 'kind'),
   distributeUplinkBytes: counter('Bytes that our sockets sent to distribute files, TLS included.'),
+  distributeCiphertextBytes: counter(
+    'Size of the files that those bytes were sent for: uplink over this is the uplink ratio.',
+  ),
   distributeReceipts: counter('Receipts that came, by owner.', 'msp'),
   distributeSeconds: histogram('From the manifest to the last receipt needed.', LONG_SECONDS),
   // record
