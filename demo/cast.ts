@@ -37,6 +37,8 @@ export interface CastOptions {
   readonly ledger?: 'dev' | 'fabric';
   /** How keys are split; the consortium's default unless said. */
   readonly scheme?: KeyScheme;
+  /** Shards that a key is split into; 3 unless said. */
+  readonly shards?: number;
   readonly onStep?: (text: string) => void;
 }
 
@@ -204,7 +206,7 @@ async function writeConfigs(options: CastOptions, network: CastNetwork, broker: 
 }
 
 /** The consortium is founded by its first organisation, with every member's overlay root. */
-async function found(cast: Cast, { workDir, scheme }: CastOptions): Promise<void> {
+async function found(cast: Cast, { workDir, scheme, shards }: CastOptions): Promise<void> {
   const { network } = cast;
   const members = await Promise.all(
     network.organisations.map(async ({ mspId, tlsca }) => ({
@@ -217,7 +219,7 @@ async function found(cast: Cast, { workDir, scheme }: CastOptions): Promise<void
   const { mspId, tlsca } = network.auditor;
   const auditors = [{ mspId, name: 'Auditor', overlayRoots: [await readFile(tlsca, 'utf8')] }];
   const path = join(workDir, 'consortium.json');
-  const policy = { ...POLICY, scheme: scheme ?? DEFAULT_SCHEME };
+  const policy = { ...POLICY, n: shards ?? POLICY.n, scheme: scheme ?? DEFAULT_SCHEME };
   await writeFile(path, JSON.stringify({ members, auditors, policy }));
   await cast.command(cast.source, ['consortium', 'found', path]);
 }

@@ -13,9 +13,10 @@ export interface Stage extends Cast {
   readonly processes: Processes;
 }
 
-/** Starts 4 organisations and an auditor around the tests of this file; call it in `describe`. */
+/** Starts 4 organisations (or as many as `options` say) and an auditor around the tests of this file; call it in `describe`. */
 export function useCast(
-  options: Omit<CastOptions, 'organisations' | 'workDir' | 'processes' | 'signal' | 'sensorLog'>,
+  options: Partial<Pick<CastOptions, 'organisations'>> &
+    Omit<CastOptions, 'organisations' | 'workDir' | 'processes' | 'signal' | 'sensorLog'>,
 ): () => Stage {
   const stopping = new AbortController();
   let stage: Stage | null = null;
@@ -26,8 +27,8 @@ export function useCast(
     workDir = await mkdtemp(join(tmpdir(), 'bt-'));
     processes = new Processes(join(workDir, 'logs'));
     const cast = await castAndStart({
-      ...options,
       organisations: 4,
+      ...options,
       workDir,
       processes,
       signal: stopping.signal,
