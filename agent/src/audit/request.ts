@@ -22,6 +22,8 @@ import { AuditError } from './audit-error.ts';
 export interface RequestOptions {
   readonly ledger: Ledger;
   readonly fileIds: readonly Hex[];
+  /** The inspection that drew them; null: the auditor chose them. */
+  readonly inspection: string | null;
   readonly reason: string;
   readonly expiresAtMs: number;
   readonly random: (bytes: number) => Uint8Array;
@@ -31,7 +33,7 @@ export interface RequestOptions {
 
 /** Submits the request; returns its id. */
 export async function requestAudit(options: RequestOptions): Promise<{ requestId: string }> {
-  const { ledger, fileIds, reason, expiresAtMs, random, auditsDir } = options;
+  const { ledger, fileIds, inspection, reason, expiresAtMs, random, auditsDir } = options;
   if (fileIds.length === 0) {
     throw new AuditError('nothing-to-audit', 'no file matches: there is nothing to audit');
   }
@@ -48,7 +50,8 @@ export async function requestAudit(options: RequestOptions): Promise<{ requestId
   await mkdir(auditsDir, { recursive: true, mode: 0o700 });
   const keep = (txId: string) =>
     writeDurably(identitiesPath(auditsDir, txId), JSON.stringify(secrets));
-  const argument = { fileIds, reason, expiresAtMs, recipients };
+  const drawn = inspection === null ? {} : { inspection };
+  const argument = { fileIds, reason, expiresAtMs, recipients, ...drawn };
   const { result } = await ledger.submit('ledger/audits:Request', argument, {
     onTransactionId: keep,
   });
@@ -97,6 +100,35 @@ export async function filesInRange(
     );
   }
   return files;
+}
+
+/**
+ * What an inspection drew of one source's files, at most what one audit may hold. @throws AuditError `unknown-request` where there is no such inspection
+ */
+export async function filesDrawn(
+  ledger: Ledger,
+  inspectionId: string,
+  source: MspId,
+): Promise<Hex[]> {
+  const fileIds: Hex[] = [];
+  let bookmark = '';
+  do {
+    const drawn = { inspectionId, source, bookmark };
+    const page = await ledger.evaluate('ledger/audits:GetInspection', drawn);
+    if (page === null) {
+      throw new AuditError('unknown-request', `the ledger knows no inspection ${inspectionId}`);
+    }
+    fileIds.push(...page.fileIds);
+    bookmark = page.bookmark;
+  } while (bookmark !== '' && fileIds.length <= LIMITS.filesPerAuditMax);
+  if (fileIds.length > LIMITS.filesPerAuditMax) {
+    throw new AuditError(
+      'too-many-files',
+      `inspection ${inspectionId} drew more than ${LIMITS.filesPerAuditMax} files of ${source}: ` +
+        'draw one over a shorter time',
+    );
+  }
+  return fileIds;
 }
 
 function identitiesPath(auditsDir: string, requestId: string): string {

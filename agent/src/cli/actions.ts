@@ -45,6 +45,8 @@ export interface AuditRequestOptions {
   /** Milliseconds since 1970, inclusive / exclusive; with `source`. */
   readonly fromMs: number;
   readonly toMs: number;
+  /** Instead of times, with `source`: what this inspection drew of its files. */
+  readonly inspection: string | null;
   readonly reason: string;
   readonly expiresInMs: number;
 }
@@ -72,16 +74,20 @@ export async function auditRequest(
   options: AuditRequestOptions,
   context: ActionContext,
 ): Promise<ActionResult> {
-  const { requestAudit, filesInRange } = await import('../audit/request.ts');
-  const { source, fromMs, toMs, reason, expiresInMs } = options;
+  const { requestAudit, filesInRange, filesDrawn } = await import('../audit/request.ts');
+  const { source, fromMs, toMs, inspection, reason, expiresInMs } = options;
   return withLedger(context, async (ledger) => {
-    const fileIds =
-      source === null
-        ? options.fileIds
-        : (await filesInRange(ledger, { source, fromMs, toMs })).map((file) => file.fileId);
+    let { fileIds } = options;
+    if (source !== null) {
+      fileIds =
+        inspection === null
+          ? (await filesInRange(ledger, { source, fromMs, toMs })).map((file) => file.fileId)
+          : await filesDrawn(ledger, inspection, source);
+    }
     const { requestId } = await requestAudit({
       ledger,
       fileIds,
+      inspection,
       reason,
       expiresAtMs: Date.now() + expiresInMs,
       random: systemRandom,
@@ -323,7 +329,8 @@ export async function getFile(options: GetOptions, context: ActionContext): Prom
   });
 }
 
-async function withLedger(
+/** Runs `body` with a ledger of its own, which is closed afterwards. */
+export async function withLedger(
   { config, log }: ActionContext,
   body: (ledger: Ledger) => Promise<ActionResult>,
 ): Promise<ActionResult> {

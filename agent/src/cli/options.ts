@@ -29,6 +29,18 @@ export function proposalId(text: string): string {
   throw wrong('a proposal id of 64 hex digits', text);
 }
 
+/** An inspection's id: as `requestId`. */
+export function inspectionId(text: string): string {
+  if (/^[0-9a-fA-F]{64}$/.test(text)) return text.toLowerCase();
+  throw wrong('an inspection id of 64 hex digits', text);
+}
+
+/** A fault's id: transaction id and place in it. */
+export function faultId(text: string): string {
+  if (/^[0-9a-fA-F]{64}\.\d{1,3}$/.test(text)) return text.toLowerCase();
+  throw wrong('a fault id of 64 hex digits, a dot and a number', text);
+}
+
 /** An Ed25519 public key, 32 bytes in hex. */
 export function overlayKey(text: string): string {
   if (/^[0-9a-fA-F]{64}$/.test(text)) return text.toLowerCase();

@@ -6,15 +6,16 @@ import { runAction } from '../action.ts';
 import { CliError } from '../cli-error.ts';
 import type { CliCommand, ContextOf } from '../command.ts';
 import { EXIT } from '../exit-codes.ts';
-import { address, duration, fileId, instant, requestId } from '../options.ts';
+import { address, duration, fileId, inspectionId, instant, requestId } from '../options.ts';
 
 const STATES = ['any', 'open', 'approved', 'denied', 'expired', 'closed'] as const;
 
 export const auditCommand: CliCommand = {
   name: 'audit',
-  describe: 'request, approve, deny, carry out and list audits',
+  describe: 'draw inspections; request, approve, deny, carry out and list audits',
   group: 'Audit:',
   register(command, contextOf) {
+    draw(command, contextOf);
     requestAudit(command, contextOf);
     vote(command, contextOf, 'approve', 'vote for an audit request');
     vote(command, contextOf, 'deny', 'vote against an audit request');
@@ -26,10 +27,24 @@ export const auditCommand: CliCommand = {
 /** 2286-11-20: the largest time that the ledger takes. */
 const END_OF_TIME_MS = 9_999_999_999_999;
 
+function draw(command: Command, contextOf: ContextOf): void {
+  command
+    .command('draw')
+    .description('draw recorded files at random for an inspection, at the policy’s rate')
+    .requiredOption('--from <time>', 'of the files, from this time on (ISO 8601)', instant)
+    .requiredOption('--until <time>', 'before this time, which is past (ISO 8601)', instant)
+    .action(async ({ from, until }: { from: number; until: number }) => {
+      const { drawInspection } = await import('../oversight.ts');
+      const range = { fromMs: from, toMs: until };
+      await runAction(contextOf(), (_, action) => drawInspection(range, action));
+    });
+}
+
 interface RequestOptions {
   readonly source?: string;
   readonly from?: number;
   readonly until?: number;
+  readonly inspection?: string;
   readonly reason: string;
   readonly expires: number;
 }
@@ -42,6 +57,11 @@ function requestAudit(command: Command, contextOf: ContextOf): void {
     .option('--source <msp-id>', 'instead of file ids: all files of this organisation')
     .option('--from <time>', 'with --source: from this time on (ISO 8601)', instant)
     .option('--until <time>', 'with --source: before this time (ISO 8601)', instant)
+    .option(
+      '--inspection <inspection-id>',
+      'with --source: what this inspection drew of its files',
+      inspectionId,
+    )
     .requiredOption('--reason <text>', 'why; it is kept on the ledger')
     .option('--expires <duration>', 'give up after, e.g. 30m, 12h, 7d', duration, 86_400_000)
     .action(async (ids: string[], options: RequestOptions) => {
@@ -53,6 +73,14 @@ function requestAudit(command: Command, contextOf: ContextOf): void {
           exitCode: EXIT.usage,
         });
       }
+      const inspection = options.inspection ?? null;
+      const timed = options.from !== undefined || options.until !== undefined;
+      if (inspection !== null && (source === null || timed)) {
+        throw new CliError('expected --inspection with --source and without times', {
+          todo: '`blocktorrent audit request --inspection INSPECTION_ID --source MSP_ID --reason TEXT`.',
+          exitCode: EXIT.usage,
+        });
+      }
       await runAction(contextOf(), (actions, action) =>
         actions.auditRequest(
           {
@@ -60,6 +88,7 @@ function requestAudit(command: Command, contextOf: ContextOf): void {
             source,
             fromMs: options.from ?? 0,
             toMs: options.until ?? END_OF_TIME_MS,
+            inspection,
             reason: options.reason,
             expiresInMs: options.expires,
           },

@@ -1,4 +1,4 @@
-/** `blocktorrent consortium …`: found the consortium, look at it, decide about it by vote. */
+/** `blocktorrent consortium …`: found the consortium, look at it, decide about it by vote, leave. */
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { runAction } from '../action.ts';
@@ -6,13 +6,14 @@ import { CliError } from '../cli-error.ts';
 import type { CliCommand, ContextOf } from '../command.ts';
 import { EXIT } from '../exit-codes.ts';
 import { duration, overlayKey, proposalId } from '../options.ts';
+import { registerFaults } from './consortium-faults.ts';
 
 const STATES = ['any', 'open', 'accepted', 'refused', 'outdated', 'expired', 'enacted'] as const;
 const TWO_WEEKS_MS = 14 * 24 * 60 * 60 * 1000;
 
 export const consortiumCommand: CliCommand = {
   name: 'consortium',
-  describe: 'found the consortium; show it; propose, vote on and enact decisions',
+  describe: 'found the consortium; show it; decide by vote; report faults; leave',
   group: 'Set-up:',
   register(command, contextOf) {
     command
@@ -52,6 +53,7 @@ export const consortiumCommand: CliCommand = {
         );
       });
     revokeKey(command, contextOf);
+    registerFaults(command, contextOf);
   },
 };
 
