@@ -6,6 +6,7 @@ import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromHex } from '@blocktorrent/protocol/bytes.ts';
+import type { MspId } from '@blocktorrent/protocol/ledger-api.ts';
 import type { Config } from './config/schema.ts';
 import { FabricLedger } from './ledger/fabric-ledger.ts';
 import type { Ledger } from './ledger/ledger.ts';
@@ -23,6 +24,7 @@ import { migrate } from './runtime/migrate.ts';
 import { systemRandom } from './runtime/random.ts';
 import { type Database, openDatabase } from './runtime/sqlite.ts';
 import { STORE_MIGRATIONS } from './store/catalog.ts';
+import { followTransferLimits } from './transfer-limits.ts';
 
 /** The ledger through our gateway peers; nothing is dialled yet. */
 export function openLedger(config: Config, log: Log): Ledger {
@@ -60,7 +62,7 @@ export function openNet(
   config: Config,
   view: ConsortiumView,
   log: Log,
-  { listen }: { listen: boolean },
+  { listen, onThrottled }: { listen: boolean; onThrottled?: (mspId: MspId) => void },
 ): Net {
   const identity = overlayIdentity(config);
   const overlay = new TlsOverlay({
@@ -69,8 +71,7 @@ export function openNet(
     listen: listen && !config.overlay.dialOutOnly ? config.overlay.listen : null,
     random: systemRandom,
     log: log.child({ component: 'overlay' }),
-    uploadBytesPerSecond: config.overlay.uploadBytesPerSecond,
-    downloadBytesPerSecond: config.overlay.downloadBytesPerSecond,
+    ...(onThrottled === undefined ? {} : { onThrottled }),
   });
   const addressBook = new DhtAddressBook({
     identity,
@@ -90,6 +91,7 @@ export function openNet(
           log: log.child({ component: 'overlay' }),
         })
       : null;
+  let endLimits: (() => void) | null = null;
   const readers = listen ? openReaders(config, log, overlay.uplink) : null;
   const address = () => {
     const listener = config.overlay.advertise ?? overlay.address;
@@ -101,6 +103,12 @@ export function openNet(
     readers,
     address,
     async start() {
+      endLimits = followTransferLimits({
+        overlay: config.overlay,
+        nowMs: systemClock.nowMs,
+        log: log.child({ component: 'overlay' }),
+        apply: (limits) => overlay.setLimits(limits),
+      });
       await overlay.start();
       await addressBook.start();
       await readers?.plain.start();
@@ -117,6 +125,7 @@ export function openNet(
     },
     async stop() {
       await standing?.stop();
+      endLimits?.();
       await readers?.tracker.stop();
       await readers?.plain.stop();
       await addressBook.stop();

@@ -7,6 +7,7 @@ import { openStoreDatabase, overlaySeed } from './assemble.ts';
 import type { House } from './house.ts';
 import { countStore } from './measure.ts';
 import { systemClock } from './runtime/clock.ts';
+import { freeBytes } from './runtime/disk-space.ts';
 import { systemRandom } from './runtime/random.ts';
 import { FileChunkStore } from './store/file-chunk-store.ts';
 import { StoreNode } from './store/store-node.ts';
@@ -26,6 +27,7 @@ export function makeStore(house: House): { store: StoreNode; upkeep: Upkeep } | 
     overlaySeed: overlaySeed(config),
     random: systemRandom,
     nowMs: systemClock.nowMs,
+    freeBytes: () => freeBytes(config.dataDir),
     log: log.child({ component: 'store' }),
     timing: { lateMs: config.overlay.lateMs },
     onEvent: (event) => {

@@ -109,7 +109,10 @@ export async function runAgent(
   const ledger = measuredLedger(openLedger(config, log), metrics);
   await lifecycle.start({ name: 'ledger', stop: () => ledger.close() });
   const view = openView(config, ledger, true);
-  const net = openNet(config, view, log, { listen: true });
+  const net = openNet(config, view, log, {
+    listen: true,
+    onThrottled: (msp) => metrics.add('overlayThrottled', 1, { msp }),
+  });
   await lifecycle.start({ name: 'net', start: () => net.start(), stop: () => net.stop() });
   const house = makeHouse({ config, log, metrics, queue, ledger, view, net });
   const keeping = makeStore(house);

@@ -41,8 +41,9 @@ export interface Policy {
 export interface Quota {
   /** Ciphertext that an owner keeps for it. */
   readonly bytes: number;
+  /** Files of it that an owner has taken and not completed yet. */
   readonly files: number;
-  /** Requests to an owner's peer. */
+  /** Requests and messages to an owner's peer. */
   readonly requestsPerSecond: number;
 }
 

@@ -46,7 +46,10 @@ export interface GridOptions {
 }
 
 /** What a peer's links together may send and receive. */
-export type Rates = Pick<TlsOverlayOptions, 'uploadBytesPerSecond' | 'downloadBytesPerSecond'>;
+export type Rates = Pick<
+  TlsOverlayOptions,
+  'uploadBytesPerSecond' | 'downloadBytesPerSecond' | 'onThrottled'
+>;
 
 /** Overlay and address book of one peer that keeps nothing: a gateway or an auditor. */
 export interface GridPeer {
@@ -166,6 +169,8 @@ export class Grid {
 export class GridNode {
   readonly mspId: MspId;
   readonly events: StoreEvent[] = [];
+  /** Organisations that met their quota of requests here. */
+  readonly throttled: MspId[] = [];
   readonly #grid: Grid;
   readonly #peer: TrialPeer;
   #net: GridPeer | null = null;
@@ -228,7 +233,9 @@ export class GridNode {
   async start(): Promise<void> {
     const { options, membership, random } = this.#grid;
     await mkdir(join(this.#grid.dir, this.mspId), { recursive: true });
-    const net = await startPeer(this.#grid, this.#peer, LOOPBACK, options.limits);
+    const net = await startPeer(this.#grid, this.#peer, LOOPBACK, options.limits, {
+      onThrottled: (mspId) => this.throttled.push(mspId),
+    });
     const database = openDatabase(join(this.#grid.dir, this.mspId, 'store.sqlite'));
     migrate(database, STORE_MIGRATIONS);
     const node: StoreNodeOptions = {

@@ -125,6 +125,32 @@ function ledgerSection(paths: PathFields) {
     .describe('How the Fabric ledger is reached.');
 }
 
+function limitException() {
+  const time = () =>
+    z
+      .string()
+      .regex(/^([01]\d|2[0-3]):[0-5]\d$/, { error: 'a local time of day, e.g. 08:30' })
+      .meta({ examples: ['08:30'] })
+      .exactOptional();
+  return z.strictObject({
+    from: time().describe('Local time of day from which it holds.'),
+    until: time().describe('Local time of day until which it holds; may be after midnight.'),
+    metered: z
+      .boolean()
+      .exactOptional()
+      .describe('Holds only where the network is (not) metered.')
+      .meta({ examples: [true] }),
+    uploadBytesPerSecond: bytesPerSecond().describe('No limit if left out.'),
+    downloadBytesPerSecond: bytesPerSecond().describe('No limit if left out.'),
+  });
+}
+
+function bytesPerSecond() {
+  return whole(16_384, 10_000_000_000)
+    .exactOptional()
+    .meta({ examples: [1_000_000] });
+}
+
 function overlaySection(paths: PathFields) {
   const dht = z.strictObject({
     listen: hostPort('127.0.0.1:0')
@@ -184,14 +210,20 @@ function overlaySection(paths: PathFields) {
           'BitTorrent without TLS, for ordinary clients to read ciphertext. Off if absent.',
         ),
       dht: dht.prefault({}).describe("The DHT that keeps peers' current addresses."),
-      uploadBytesPerSecond: whole(16_384, 10_000_000_000)
-        .exactOptional()
+      uploadBytesPerSecond: bytesPerSecond()
         .describe('What all links together may send; no limit if left out.')
         .meta({ examples: [1_000_000] }),
-      downloadBytesPerSecond: whole(16_384, 10_000_000_000)
-        .exactOptional()
+      downloadBytesPerSecond: bytesPerSecond()
         .describe('What all links together may receive; no limit if left out.')
         .meta({ examples: [10_000_000] }),
+      limits: z
+        .array(limitException())
+        .prefault([])
+        .describe('Other limits at some times or networks; the first that fits holds, as a whole.'),
+      meteredFile: paths
+        .file('/run/blocktorrent/metered')
+        .exactOptional()
+        .describe('While this file exists, the network is metered. Whoever knows makes it.'),
       lateMs: ms(100, 3_600_000)
         .default(15_000)
         .describe("After this an owner's receipt is late: the source sends the chunks itself."),

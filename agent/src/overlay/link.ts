@@ -29,6 +29,7 @@ import { BlockServer } from './block-server.ts';
 import { MessageGuard } from './guard.ts';
 import type { LinkLimits } from './link-limits.ts';
 import type { RateLimit } from './rate-limit.ts';
+import type { Counted } from './request-quotas.ts';
 import { type Link, LinkError, type LinkErrorCode, type LinkHandler } from './types.ts';
 import { GuardedWire } from './wire.ts';
 
@@ -59,6 +60,8 @@ export interface LinkOptions {
   /** What all links together may send and receive. */
   readonly uplink: RateLimit | null;
   readonly downlink: RateLimit | null;
+  /** Counts a request or message of the other side; ms until the next may be read. */
+  readonly requests?: (counted: Counted) => number;
   /** To an ordinary client: no messages of ours either way, BEP 10 is not asked for. */
   readonly plain?: boolean;
 }
@@ -79,6 +82,8 @@ export class WireLink implements Link {
   #extensionMessages = 0;
   #corked = false;
   #flushing = false;
+  #restsUntilMs = 0;
+  #restTimer: NodeJS.Timeout | undefined;
 
   constructor(options: LinkOptions) {
     this.#options = options;
@@ -198,6 +203,7 @@ export class WireLink implements Link {
       this.#server.cancel(index, offset, length),
     );
     wire.on('request', (index: number, offset: number, length: number, respond) => {
+      this.#count('request');
       if (wire.peerRequests.length > this.#options.limits.requestsMax) {
         throw new RangeError(`more than ${this.#options.limits.requestsMax} unanswered requests`);
       }
@@ -233,10 +239,21 @@ export class WireLink implements Link {
 
   /** Reads no more until what came is paid for: TCP makes the other side wait. */
   #slowDown(bytes: number): void {
-    const waitMs = this.#options.downlink?.charge(bytes) ?? 0;
-    if (waitMs === 0 || this.closed) return;
+    this.#rest(this.#options.downlink?.charge(bytes) ?? 0);
+  }
+
+  /** An organisation past its quota of requests waits for all its links together. */
+  #count(counted: Counted): void {
+    this.#rest(this.#options.requests?.(counted) ?? 0);
+  }
+
+  #rest(waitMs: number): void {
+    const untilMs = performance.now() + waitMs;
+    if (waitMs === 0 || this.closed || untilMs <= this.#restsUntilMs) return;
+    this.#restsUntilMs = untilMs;
     this.#tls.pause();
-    setTimeout(() => this.#tls.resume(), waitMs);
+    clearTimeout(this.#restTimer);
+    this.#restTimer = setTimeout(() => this.#tls.resume(), waitMs);
   }
 
   #onHandshake(infoHash: string): void {
@@ -264,6 +281,7 @@ export class WireLink implements Link {
       return;
     }
     if (!EXTENSIONS.includes(name)) return;
+    this.#count('message');
     this.#extensionMessages += 1;
     if (this.#extensionMessages > EXTENSION_MESSAGES_MAX) {
       throw new RangeError(`more than ${EXTENSION_MESSAGES_MAX} messages of ours on one link`);
@@ -342,6 +360,7 @@ export class WireLink implements Link {
     const error = new LinkError(code, reason);
     this.#closed = error;
     clearTimeout(this.#handshakeTimer);
+    clearTimeout(this.#restTimer);
     this.#server.stop();
     this.#client.close(error);
     this.#wire.setKeepAlive(false);

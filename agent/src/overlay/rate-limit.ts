@@ -1,6 +1,6 @@
 /**
  * A limit in bytes a second over everything that asks it: one for what an agent's links send, one
- * for what they receive.
+ * for what they receive; and, counted in requests, one for each organisation.
  *
  * Enters: byte counts. Leaves: how long to wait. Always holds: over any time, no more was let
  * through than `bytesPerSecond` allows, plus one burst; whoever asked first goes first.
@@ -16,16 +16,23 @@ const BURST_MS = 500;
 const TURN_MS = 20;
 
 export class RateLimit {
-  readonly #bytesPerSecond: number;
+  #bytesPerSecond: number;
   readonly #nowMs: () => number;
   /** When everything that was let through so far is paid for. */
   #paidAtMs = 0;
 
-  /** @param nowMs a clock that never goes back. */
+  /**
+   * @param bytesPerSecond above 0; Infinity: no limit.
+   * @param nowMs a clock that never goes back.
+   */
   constructor(bytesPerSecond: number, nowMs: () => number = () => performance.now()) {
-    if (!(bytesPerSecond > 0)) throw new RangeError(`a limit of ${bytesPerSecond} bytes a second`);
-    this.#bytesPerSecond = bytesPerSecond;
+    this.#bytesPerSecond = required(bytesPerSecond);
     this.#nowMs = nowMs;
+  }
+
+  /** Another limit from now on; what was let through is not forgotten. */
+  set(bytesPerSecond: number): void {
+    this.#bytesPerSecond = required(bytesPerSecond);
   }
 
   /** Bytes that one link should ask for at once. */
@@ -46,4 +53,9 @@ export class RateLimit {
     const waitMs = this.charge(bytes);
     if (waitMs > 0) await pause(waitMs);
   }
+}
+
+function required(bytesPerSecond: number): number {
+  if (bytesPerSecond > 0) return bytesPerSecond;
+  throw new RangeError(`a limit of ${bytesPerSecond} bytes a second`);
 }

@@ -30,6 +30,7 @@ import { WireLink } from './link.ts';
 import { LINK_LIMITS, type LinkLimits } from './link-limits.ts';
 import { type PeerChain, RootTable, whatEnded } from './peer-identity.ts';
 import { RateLimit } from './rate-limit.ts';
+import { RequestQuotas } from './request-quotas.ts';
 import {
   type Address,
   type DialMemberOptions,
@@ -40,6 +41,7 @@ import {
   type Membership,
   type Overlay,
   type OverlayIdentity,
+  type TransferLimits,
 } from './types.ts';
 
 export interface TlsOverlayOptions {
@@ -57,6 +59,8 @@ export interface TlsOverlayOptions {
   /** What all links together may send and receive; without it, as much as they can. */
   readonly uploadBytesPerSecond?: number | undefined;
   readonly downloadBytesPerSecond?: number | undefined;
+  /** An organisation that has asked for more than its quota lets it, at most once a minute. */
+  readonly onThrottled?: (mspId: MspId) => void;
   /** Milliseconds since 1970: by this, certificates expire. */
   readonly nowMs?: () => number;
   /** Open links are looked at for expired certificates this often. */
@@ -66,6 +70,8 @@ export interface TlsOverlayOptions {
 const CONNECTIONS_MAX = 2048;
 const LINKS_PER_MEMBER_MAX = 512;
 const EXPIRY_CHECK_MS = 10_000;
+/** TLS handshakes of one host that may be under way: they cost us more than whoever begins them. */
+const HANDSHAKES_PER_HOST_MAX = 64;
 
 export class TlsOverlay implements Overlay {
   readonly mspId: MspId;
@@ -78,8 +84,11 @@ export class TlsOverlay implements Overlay {
   /** Open links, and by which certificates. */
   readonly #links = new Map<WireLink, PeerChain>();
   readonly #raw = new Set<Socket>();
-  readonly #uplink: RateLimit | null;
-  readonly #downlink: RateLimit | null;
+  /** Incoming sockets whose TLS handshake is not done, by host. */
+  readonly #handshakes = new Map<string, Set<Socket>>();
+  readonly #uplink: RateLimit;
+  readonly #downlink: RateLimit;
+  readonly #quotas: RequestQuotas;
   #identity: OverlayIdentity;
   #roots: RootTable;
   #context: SecureContext;
@@ -93,9 +102,13 @@ export class TlsOverlay implements Overlay {
   constructor(options: TlsOverlayOptions) {
     this.#options = options;
     this.#limits = { ...LINK_LIMITS, ...options.limits };
-    this.#uplink = limitOf(options.uploadBytesPerSecond);
-    this.#downlink = limitOf(options.downloadBytesPerSecond);
     this.#calls = new Calls(options.membership.channel, this.#limits.handshakeMs);
+    this.#uplink = new RateLimit(options.uploadBytesPerSecond ?? Number.POSITIVE_INFINITY);
+    this.#downlink = new RateLimit(options.downloadBytesPerSecond ?? Number.POSITIVE_INFINITY);
+    this.#quotas = new RequestQuotas(options.membership, (mspId) => {
+      options.log.warn('an organisation asks for more than its quota; it has to wait', { mspId });
+      options.onThrottled?.(mspId);
+    });
     this.#identity = options.identity;
     this.mspId = options.identity.mspId;
     this.peer = options.identity.peer;
@@ -111,7 +124,7 @@ export class TlsOverlay implements Overlay {
   }
 
   /** What all our links together may send; plain ones share it. */
-  get uplink(): RateLimit | null {
+  get uplink(): RateLimit {
     return this.#uplink;
   }
 
@@ -154,6 +167,11 @@ export class TlsOverlay implements Overlay {
       for (const raw of this.#raw) raw.destroySoon();
     });
     await Promise.all([closed, ...gone]);
+  }
+
+  setLimits({ uploadBytesPerSecond, downloadBytesPerSecond }: TransferLimits): void {
+    this.#uplink.set(uploadBytesPerSecond ?? Number.POSITIVE_INFINITY);
+    this.#downlink.set(downloadBytesPerSecond ?? Number.POSITIVE_INFINITY);
   }
 
   onIncoming(acceptor: (link: Link) => LinkHandler | null): void {
@@ -264,6 +282,10 @@ export class TlsOverlay implements Overlay {
     this.#setServerContext = (context) => secure.setSecureContext(context);
     const server = createNetServer((raw) => {
       const key = endpoint(raw);
+      if (!this.#mayShakeHands(raw)) {
+        raw.destroy();
+        return;
+      }
       rawOf.set(key, raw);
       raw.once('close', () => rawOf.delete(key));
       this.#follow(raw);
@@ -271,6 +293,22 @@ export class TlsOverlay implements Overlay {
     });
     server.maxConnections = this.#options.connectionsMax ?? CONNECTIONS_MAX;
     return server;
+  }
+
+  /** Counts the host's handshakes until they are done or given up. */
+  #mayShakeHands(raw: Socket): boolean {
+    const host = raw.remoteAddress ?? '';
+    const underWay = this.#handshakes.get(host) ?? new Set();
+    if (underWay.size >= HANDSHAKES_PER_HOST_MAX) return false;
+    this.#handshakes.set(host, underWay.add(raw));
+    raw.once('close', () => this.#shookHands(raw, host));
+    return true;
+  }
+
+  #shookHands(raw: Socket, host = raw.remoteAddress ?? ''): void {
+    const underWay = this.#handshakes.get(host);
+    underWay?.delete(raw);
+    if (underWay?.size === 0) this.#handshakes.delete(host);
   }
 
   #follow(raw: Socket): void {
@@ -281,6 +319,7 @@ export class TlsOverlay implements Overlay {
   }
 
   #welcome(tls: TLSSocket, raw: Socket): void {
+    this.#shookHands(raw);
     const chain = this.#roots.chainOf(tls.getPeerX509Certificate());
     const refusal =
       chain === null
@@ -379,14 +418,11 @@ export class TlsOverlay implements Overlay {
       },
       uplink: this.#uplink,
       downlink: this.#downlink,
+      requests: (counted) => this.#quotas.waitMs(mspId, counted),
     });
     this.#links.set(link, chain);
     return link;
   }
-}
-
-function limitOf(bytesPerSecond: number | undefined): RateLimit | null {
-  return bytesPerSecond === undefined ? null : new RateLimit(bytesPerSecond);
 }
 
 function endpoint(socket: Socket): string {

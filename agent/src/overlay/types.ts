@@ -195,6 +195,12 @@ export interface Accounts {
   forget(infoHash: Hex): void;
 }
 
+/** Bytes a second over all links; absent: no limit. */
+export interface TransferLimits {
+  readonly uploadBytesPerSecond?: number | undefined;
+  readonly downloadBytesPerSecond?: number | undefined;
+}
+
 export interface Overlay {
   readonly mspId: MspId;
   readonly peer: string;

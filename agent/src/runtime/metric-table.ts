@@ -74,6 +74,7 @@ export const METRICS = {
   // overlay
   overlaySentBytes: gauge('Bytes that our overlay sockets have sent since start, TLS included.'),
   overlayReceivedBytes: gauge('Bytes that they have received.'),
+  overlayThrottled: counter('Minutes in which an organisation met its quota of requests.', 'msp'),
   // store
   storeChunks: gauge('Chunks kept.'),
   storeBytes: gauge('Bytes of chunks kept.'),

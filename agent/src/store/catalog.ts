@@ -5,9 +5,11 @@
  * Always holds: `have` only names chunks that were synced before; a receipt is written down before
  * it is sent, so that a repeated offer gets the same one.
  */
+import { decodeInfo } from '@blocktorrent/protocol/chunking.ts';
 import type { Hex, MspId, SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
-import type { SignedManifest } from '@blocktorrent/protocol/manifest.ts';
+import { decodeManifest, type SignedManifest } from '@blocktorrent/protocol/manifest.ts';
 import type { Database } from 'better-sqlite3';
+import type { Usage } from './quota.ts';
 import type { Evidence, StoreStatus } from './types.ts';
 import { UPKEEP_MIGRATION } from './upkeep-list.ts';
 
@@ -37,6 +39,7 @@ export const STORE_MIGRATIONS: readonly string[] = [
    CREATE INDEX file_incomplete ON file (offeredMs) WHERE missing > 0;
    CREATE INDEX file_worked_out ON file (workedOut);`,
   UPKEEP_MIGRATION,
+  'CREATE INDEX file_by_source ON file (source, missing, haveBytes);',
 ];
 
 /** The newest pieces of evidence are kept, this many. */
@@ -180,6 +183,21 @@ export class Catalog {
     return this.#db
       .prepare('SELECT fileId, mspId, kind, detail, atMs FROM evidence ORDER BY id DESC LIMIT ?')
       .all(limit) as Evidence[];
+  }
+
+  /** What an organisation has here, chunks that are still to come included. */
+  usageOf(source: MspId): Usage {
+    const kept = this.#db
+      .prepare('SELECT coalesce(sum(haveBytes), 0) AS bytes FROM file WHERE source = ?')
+      .get(source) as { bytes: number };
+    const unfinished = this.#db
+      .prepare('SELECT manifest, missing FROM file WHERE source = ? AND missing > 0')
+      .all(source) as { manifest: Uint8Array; missing: number }[];
+    const toComeBytes = unfinished.reduce((sum, { manifest, missing }) => {
+      const { info } = decodeManifest(new Uint8Array(manifest));
+      return sum + missing * decodeInfo(info).pieceLength;
+    }, 0);
+    return { bytes: kept.bytes + toComeBytes, unfinished: unfinished.length };
   }
 
   status(): StoreStatus {

@@ -7,8 +7,9 @@
  */
 
 import { hasBit, indicesOf } from '@blocktorrent/protocol/bitfield.ts';
+import { equalBytes } from '@blocktorrent/protocol/bytes.ts';
 import type { Hex, MspId } from '@blocktorrent/protocol/ledger-api.ts';
-import type { SignedManifest } from '@blocktorrent/protocol/manifest.ts';
+import { fileIdOf, type SignedManifest } from '@blocktorrent/protocol/manifest.ts';
 import { ownersHash } from '@blocktorrent/protocol/owner-messages.ts';
 import type { Link, LinkHandler, ManifestMessage } from '../overlay/types.ts';
 import { Catalog, type KeptFile } from './catalog.ts';
@@ -22,6 +23,7 @@ import {
   Refusal,
   requireOwned,
 } from './offer.ts';
+import { noRoom } from './quota.ts';
 import {
   type Evidence,
   STORE_TIMING,
@@ -367,6 +369,11 @@ export class StoreNode {
   /** @throws Refusal */
   async #take(torrent: Torrent, signed: SignedManifest): Promise<FileKeeper> {
     const { overlay, membership } = this.#options;
+    // The very same offer again: it was judged, and judging costs a signature.
+    const again = torrent.keepers.get(fileIdOf(signed.manifest));
+    if (again !== undefined && equalBytes(again.plan.signed.signature, signed.signature)) {
+      return again;
+    }
     const plan = judgeOffer(signed, overlay.mspId, membership);
     if (plan.infoHash !== torrent.infoHash) {
       throw new Refusal('malformed', `the manifest is of torrent ${plan.infoHash}`);
@@ -379,10 +386,16 @@ export class StoreNode {
 
   /** Writes a file down, if there is room for it. @throws Refusal */
   #note(plan: KeepPlan): void {
-    const { nowMs, admit, onEvent } = this.#options;
+    const { nowMs, admit, onEvent, membership, freeBytes } = this.#options;
     const { fileId, infoHash, manifest, owned, ownedBits } = plan;
     const ownedBytes = owned.reduce((sum, index) => sum + planChunkLength(plan, index), 0);
-    const reason = admit?.({ fileId, source: manifest.source, ownedBytes }) ?? null;
+    const offer = { fileId, source: manifest.source, ownedBytes };
+    const usage = this.#catalog.usageOf(manifest.source);
+    const { quotas } = membership.policy();
+    const reason =
+      noRoom(offer, usage, quotas, freeBytes?.() ?? Number.POSITIVE_INFINITY) ??
+      admit?.(offer) ??
+      null;
     if (reason !== null) throw new Refusal('quota', reason);
     this.#catalog.add({
       fileId,

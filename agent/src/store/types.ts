@@ -19,7 +19,9 @@ export interface StoreNodeOptions {
   readonly log: Log;
   readonly timing?: Partial<StoreTiming>;
   readonly onEvent?: (event: StoreEvent) => void;
-  /** Last word on an offer: a reason refuses it (quotas). */
+  /** What the chunks' disk has left, bytes; absent: never asked. */
+  readonly freeBytes?: () => number;
+  /** Last word on an offer: a reason refuses it. */
   readonly admit?: (offer: OfferSummary) => string | null;
 }
 

@@ -1,0 +1,175 @@
+/**
+ * A member that floods an owner: with offers, with requests, with connections. It meets its quota and
+ * is reported, and the others' files keep flowing (P Table 2, flooding).
+ *
+ * The links are limited to 2 MB/s, as a truck's are: what is measured is whether the flood takes the
+ * owners' attention, not how many cores this machine has.
+ */
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { toHex } from '@blocktorrent/protocol/bytes.ts';
+import { infoHashOf } from '@blocktorrent/protocol/chunking.ts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { distribute } from '../../agent/src/distribute/distribute.ts';
+import type { Link } from '../../agent/src/overlay/types.ts';
+import { noRoom } from '../../agent/src/store/quota.ts';
+import { GRID_DISTRIBUTE_TIMING, Grid, type GridPeer } from '../support/grid.ts';
+import { POLICY } from '../support/membership.ts';
+import { createTrialFile, type TrialFile } from '../support/sealed-file.ts';
+import { seedOfRun } from '../support/seeded.ts';
+
+const SOURCE = 'Org1MSP';
+const FLOODER = 'Org5MSP';
+const VICTIM = 'Org2MSP';
+const QUOTA = { bytes: 2_000_000, files: 4, requestsPerSecond: 200 };
+const FILE_BYTES = 2_000_000;
+const UPLOAD_BYTES_PER_SECOND = 2_000_000;
+/** Share of the throughput without a flood that the others keep. */
+const KEPT_MIN = 0.8;
+
+describe('a member that floods an owner', () => {
+  const seed = seedOfRun();
+  let grid: Grid;
+  let flooder: GridPeer;
+  let gateway: GridPeer;
+  let files = 0;
+
+  beforeAll(async () => {
+    console.log(`flood: SEED=${seed}`);
+    grid = await Grid.start({ organisations: 5, seed: String(seed) });
+    grid.membership.trialPolicy = { ...POLICY, quotas: { [FLOODER]: QUOTA } };
+    flooder = await grid.dialer(FLOODER);
+    gateway = await grid.dialer(SOURCE, {}, { uploadBytesPerSecond: UPLOAD_BYTES_PER_SECOND });
+  });
+  afterAll(() => grid.stop());
+
+  function newFile(source: string, bytes: number): Promise<TrialFile> {
+    files += 1;
+    return createTrialFile(join(grid.dir, `file-${files}.age`), bytes, grid.peer(source));
+  }
+
+  /** Seconds that the honest source needs for one file to all its owners. */
+  async function honest(): Promise<number> {
+    const file = await newFile(SOURCE, FILE_BYTES);
+    const epoch = grid.membership.epochs[0];
+    if (epoch === undefined) throw new Error('there is no epoch');
+    const startedMs = performance.now();
+    const result = await distribute({
+      epoch,
+      signedManifest: file.signed,
+      ciphertextPath: file.path,
+      policy: POLICY,
+      overlay: gateway.overlay,
+      addressBook: gateway.addressBook,
+      membership: grid.membership,
+      signal: new AbortController().signal,
+      timing: GRID_DISTRIBUTE_TIMING,
+    });
+    expect(result.complete).toBe(true);
+    return (performance.now() - startedMs) / 1000;
+  }
+
+  function dial(file: TrialFile, onReply: (code: string) => void = () => undefined): Promise<Link> {
+    return flooder.overlay.dialMember({
+      mspId: VICTIM,
+      addressBook: flooder.addressBook,
+      infoHash: toHex(infoHashOf(file.manifest.info)),
+      handler: {
+        onManifestMessage: (_, message) =>
+          onReply(message.t === 'refuse' ? message.code : message.t),
+      },
+    });
+  }
+
+  it('is refused files beyond its quota, by name of the bound', async () => {
+    const replies: string[] = [];
+    const links: Link[] = [];
+    for (let offers = 0; offers < QUOTA.files + 2; offers += 1) {
+      const file = await newFile(FLOODER, 100_000);
+      const link = await dial(file, (reply) => replies.push(reply));
+      link.sendManifestMessage({ t: 'offer', ...file.signed });
+      links.push(link);
+      await expect.poll(() => replies.length).toBe(offers + 1);
+    }
+    const accepted = Array.from({ length: QUOTA.files }, () => 'accept');
+    expect(replies).toEqual([...accepted, 'quota', 'quota']);
+    expect(grid.node(VICTIM).events.filter((event) => event.type === 'refused')).toHaveLength(2);
+    for (const link of links) link.close('enough');
+  });
+
+  it('is refused bytes beyond its quota and beyond the disk', () => {
+    const offer = { fileId: 'f', source: FLOODER, ownedBytes: 500_000 };
+    const usage = { bytes: 1_600_000, unfinished: 0 };
+    const quotas = { [FLOODER]: QUOTA };
+    expect(noRoom(offer, usage, quotas, 1e12)).toMatch(/quota of 2000000/);
+    expect(noRoom({ ...offer, ownedBytes: 400_000 }, usage, quotas, 1e12)).toBeNull();
+    expect(noRoom({ ...offer, source: SOURCE }, usage, quotas, 1e12)).toBeNull();
+    expect(noRoom({ ...offer, source: SOURCE }, usage, quotas, 1e8)).toMatch(/stay free/);
+  });
+
+  it.each([
+    ['with a quota', { [FLOODER]: QUOTA }],
+    ['without an agreed quota', {}],
+  ])(
+    'does not slow the others down by more than a fifth, %s',
+    async (_, quotas) => {
+      grid.membership.trialPolicy = { ...POLICY, quotas };
+      await honest();
+      const quietSeconds = Math.min(await honest(), await honest());
+      const flood = new AbortController();
+      const counts = { requests: 0, offers: 0, connections: 0 };
+      const flooding = Promise.all([
+        floodByLinks(flood.signal, counts),
+        floodByConnections(flood.signal, counts),
+      ]);
+      const floodedSeconds = Math.min(await honest(), await honest());
+      flood.abort();
+      await flooding;
+      const kept = quietSeconds / floodedSeconds;
+      console.log(`flood: kept ${kept.toFixed(2)} of the throughput; ${JSON.stringify(counts)}`);
+      expect(grid.node(VICTIM).throttled).toContain(FLOODER);
+      expect(counts.connections).toBeGreaterThan(50);
+      expect(kept).toBeGreaterThanOrEqual(KEPT_MIN);
+    },
+    60_000,
+  );
+
+  /** As many offers and block requests as the victim reads, on twenty links. */
+  async function floodByLinks(signal: AbortSignal, counts: Record<string, number>): Promise<void> {
+    const file = await newFile(FLOODER, 100_000);
+    const worker = async () => {
+      while (!signal.aborted) {
+        const link = await dial(file).catch(() => null);
+        if (link === null) {
+          await pause(20);
+          continue;
+        }
+        for (let round = 0; round < 200 && !link.closed && !signal.aborted; round += 1) {
+          link.sendManifestMessage({ t: 'offer', ...file.signed });
+          link.fetchChunk(round % 6, 16_384).catch(() => undefined);
+          counts.offers = (counts.offers ?? 0) + 1;
+          counts.requests = (counts.requests ?? 0) + 1;
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+        link.close('again');
+      }
+    };
+    await Promise.all(Array.from({ length: 20 }, worker));
+  }
+
+  /** Connections that never shake hands. */
+  async function floodByConnections(
+    signal: AbortSignal,
+    counts: Record<string, number>,
+  ): Promise<void> {
+    const { address } = grid.node(VICTIM).net.overlay;
+    while (!signal.aborted) {
+      const socket = connect({ host: '127.0.0.1', port: address?.port ?? 0 });
+      socket.on('error', () => undefined);
+      signal.addEventListener('abort', () => socket.destroy());
+      counts.connections = (counts.connections ?? 0) + 1;
+      await pause(5);
+    }
+  }
+});
