@@ -178,16 +178,18 @@ class ShardReader {
     this.#collection = shardCollection(mspId);
   }
 
-  /** As stored or as last re-issued; null where it is not there. */
+  /**
+   * As stored or as last re-issued; null where it is not there. Anybody can write under the name
+   * that a shard of a bundle would have alone: it is not looked at there.
+   */
   async shard({ depositTx, index }: ShardRef): Promise<Uint8Array | null> {
-    const alone = await this.#private(shardName(depositTx, index));
-    if (alone !== null) return alone;
     const stored = await getJson<StoredDealing>(this.#ctx, KEYS_KEY.dealing(depositTx));
     const pinned = stored?.dealing.shardHashes[index - 1];
-    if (stored?.bundle !== undefined && pinned !== undefined) {
-      const bundled = (await this.#bundle(stored.bundle)).get(pinned);
-      if (bundled !== undefined) return bundled;
-    }
+    const found =
+      stored?.bundle === undefined
+        ? await this.#private(shardName(depositTx, index))
+        : (await this.#bundle(stored.bundle)).get(pinned ?? '');
+    if (found !== undefined && found !== null) return found;
     const again = await getJson<ShardRef>(this.#ctx, KEYS_KEY.reissue(depositTx, index));
     return again === null ? null : await this.#private(shardName(again.depositTx, index));
   }
@@ -219,11 +221,13 @@ class ShardReader {
  * The caller's organisation, if it is a member. `keys` does not see the consortium's own list, which
  * is another chaincode's: what its administrators have agreed on, too, is a collection for each
  * member. A deposit of a former member that still has one is of no use: `records` takes no record.
+ * What is asked for is a name that only this transaction makes: a read of one that others can write
+ * beforehand would let them hold up every deposit (MVCC_READ_CONFLICT).
  */
 async function requireDepositor(ctx: Context): Promise<MspId> {
   const mspId = requireRole(ctx, 'agent');
   try {
-    await ctx.stub.getPrivateDataHash(shardCollection(mspId), 'member');
+    await ctx.stub.getPrivateDataHash(shardCollection(mspId), ctx.stub.getTxID());
   } catch (error) {
     if (!(error instanceof Error) || !error.message.includes('collection')) throw error;
     throw new Refusal('NOT_ALLOWED', `${mspId} is no member: it has no collection for shards`);

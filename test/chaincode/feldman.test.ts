@@ -2,8 +2,7 @@
  * The contracts under the scheme `feldman-25519`: what cannot be recorded, and the complaint of a
  * holder that was dealt a wrong shard, with both sides lying in turn.
  */
-import { createHash } from 'node:crypto';
-import { fromHex, toBase64, toHex } from '@blocktorrent/protocol/bytes.ts';
+import { fromHex, toBase64 } from '@blocktorrent/protocol/bytes.ts';
 import { verifyShard } from '@blocktorrent/protocol/dealing.ts';
 import {
   type Dealing,
@@ -13,10 +12,10 @@ import {
   shardName,
 } from '@blocktorrent/protocol/ledger-api.ts';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
-import { merkleProof, merkleRoot } from '@blocktorrent/protocol/merkle.ts';
 import { decodeShard, encodeShard } from '@blocktorrent/protocol/shard.ts';
 import { describe, expect, it } from 'vitest';
 import { AUDITOR, agentOf, orgName, POLICY, TrialConsortium } from '../support/consortium.ts';
+import { dealingOver } from '../support/dealings.ts';
 import { feldmanVectors } from '../support/feldman-vectors.ts';
 
 const { points } = feldmanVectors;
@@ -40,14 +39,7 @@ function recordOf(
   shards: readonly Uint8Array[],
   change: Partial<Dealing> = {},
 ): RecordInput {
-  const hashes = shards.map((one) => Uint8Array.from(createHash('sha256').update(one).digest()));
-  const dealing = {
-    ...record.dealing,
-    shardHashes: hashes.map(toHex),
-    merkleRoot: toHex(merkleRoot(hashes)),
-    proofs: hashes.map((_, i) => merkleProof(hashes, i).map(toHex)),
-    ...change,
-  };
+  const dealing = { ...dealingOver(record.dealing, shards), ...change };
   return { ...record, dealing };
 }
 const at = <T>(all: readonly T[], index: number): T => {

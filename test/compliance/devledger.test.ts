@@ -1,7 +1,8 @@
 /** The ledger's compliance suites on the dev ledger. */
 import { startNetwork } from '../support/network.ts';
+import { ATTACKER } from './attack-tools.ts';
 import { describeLedger, ORGANISATIONS } from './ledger.ts';
-import { ATTACKER, describeLedgerAttacks } from './ledger-attacks.ts';
+import { describeLedgerAttacks } from './ledger-attacks.ts';
 
 describeLedger('dev ledger', () => startNetwork({ organisations: ORGANISATIONS }));
 

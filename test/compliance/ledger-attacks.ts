@@ -4,24 +4,27 @@
  * attack's transaction is ordered, and none may change what is another's.
  */
 import { createHash } from 'node:crypto';
-import { toHex, utf8 } from '@blocktorrent/protocol/bytes.ts';
+import { utf8 } from '@blocktorrent/protocol/bytes.ts';
 import { verifyShard } from '@blocktorrent/protocol/dealing.ts';
-import { type Dealing, shardCollection, shardName } from '@blocktorrent/protocol/ledger-api.ts';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import type { Dealing } from '@blocktorrent/protocol/ledger-api.ts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ATTACK, type Attack } from '../support/attacker-chaincode.ts';
 import { AUDITOR, agentOf, ConsortiumOn, orgName, type TrialFile } from '../support/consortium.ts';
 import { type FabricClient, fabricClient, json } from '../support/fabric-client.ts';
+import {
+  ATTACKER,
+  attackCode,
+  depositOf,
+  ENDORSEMENT_POLICY_FAILURE,
+  expectIntact,
+  ON_SHARDS,
+  shardPlace,
+  VALID,
+  VICTIM,
+} from './attack-tools.ts';
+import { describeKeyAttacks } from './key-attacks.ts';
 import { AGREED, ORGANISATIONS, type StartNetwork } from './ledger.ts';
 import { NetworkLedger } from './network-ledger.ts';
-
-/** The organisation whose chaincode `start` must have changed (`attackerCommand`). */
-export const ATTACKER = orgName(4);
-const VICTIM = orgName(2);
-
-/** Transaction validation codes (peer.TxValidationCode). */
-const VALID = 0;
-const ENDORSEMENT_POLICY_FAILURE = 10;
-const ARRIVAL_MS = 15_000;
 
 export function describeLedgerAttacks(name: string, start: StartNetwork): void {
   describe(`attacks by one organisation: ${name}`, () => {
@@ -55,32 +58,9 @@ export function describeLedgerAttacks(name: string, start: StartNetwork): void {
       await ledger?.network.stop();
     });
 
-    /** Endorses an attack by the attacker's peer alone, orders it, gives the validation code. */
-    async function codeOf(chaincode: 'ledger' | 'keys', attack: Attack): Promise<number> {
-      const commit = await attacker[chaincode].submitAsync(ATTACK, {
-        arguments: [JSON.stringify(attack)],
-        endorsingOrganizations: [ATTACKER],
-      });
-      return (await commit.getStatus()).code;
-    }
-
-    const shardPlace = (dealing: Dealing, holder: string) => ({
-      collection: shardCollection(holder),
-      key: shardName(dealing.depositTx, dealing.holders.indexOf(holder) + 1),
-    });
-
-    /** The victim's own shard is still there and still right. */
-    async function expectShardIntact(dealing: Dealing): Promise<void> {
-      const index = dealing.holders.indexOf(VICTIM) + 1;
-      const bytes = await vi.waitFor(async () => {
-        const found = await ledger.of(VICTIM).evaluate('keys/keys:GetShard', {
-          ...{ depositTx: dealing.depositTx, index },
-        });
-        expect(found).not.toBeNull();
-        return Buffer.from(found?.shard ?? '', 'base64');
-      }, ARRIVAL_MS);
-      expect(verifyShard(Uint8Array.from(bytes), index, dealing).index).toBe(index);
-    }
+    const codeOf = (chaincode: 'ledger' | 'keys', attack: Attack) =>
+      attackCode(attacker, chaincode, attack);
+    const expectShardIntact = (dealing: Dealing) => expectIntact(ledger, dealing);
 
     const text = (value: unknown) => JSON.stringify(value);
     const forged: [string, () => { key: string; value: string }][] = [
@@ -158,15 +138,12 @@ export function describeLedgerAttacks(name: string, start: StartNetwork): void {
       expect(await everything()).toEqual(before);
     });
 
-    it.each<Attack['do']>(['putPrivate', 'deletePrivate', 'purgePrivate', 'setPrivatePolicy'])(
-      'cannot %s another’s shard',
-      async (what) => {
-        const place = shardPlace(file.dealing, VICTIM);
-        const attack = { do: what, ...place, value: 'forged', mspIds: [ATTACKER] };
-        expect(await codeOf('keys', attack)).toBe(ENDORSEMENT_POLICY_FAILURE);
-        await expectShardIntact(file.dealing);
-      },
-    );
+    it.each(ON_SHARDS)('cannot %s another’s shard', async (_, what) => {
+      const place = shardPlace(file.dealing, VICTIM);
+      const attack = { do: what, ...place, value: 'forged', mspIds: [ATTACKER] };
+      expect(await codeOf('keys', attack)).toBe(ENDORSEMENT_POLICY_FAILURE);
+      await expectShardIntact(file.dealing);
+    });
 
     it('cannot change or delete the public dealing of a deposit', async () => {
       const key = `dealing/${file.dealing.depositTx}`;
@@ -210,14 +187,9 @@ export function describeLedgerAttacks(name: string, start: StartNetwork): void {
       }
     });
 
-    it('cannot create a shard beforehand: its name follows from the transaction', async () => {
-      const guess = { collection: shardCollection(VICTIM), key: shardName('00'.repeat(32), 1) };
-      expect(await codeOf('keys', { do: 'putPrivate', ...guess, value: 'squatted' })).toBe(VALID);
-      const { dealing } = await house.file();
-      await expectShardIntact(dealing);
-    });
+    describeKeyAttacks(() => ({ ledger, house, attacker }));
 
-    it('is found out when it creates a shard again that its holder has purged', async () => {
+    it('is found out when it re-creates a shard that its holder has purged', async () => {
       const { dealing } = await house.file();
       const place = shardPlace(dealing, ATTACKER);
       // Its own shard is its own: it may purge and replace it, and fools nobody.
@@ -257,12 +229,4 @@ export function describeLedgerAttacks(name: string, start: StartNetwork): void {
       };
     }
   });
-}
-
-/** A deposit of the file's key for a file of its own, as the client hands it over. */
-function depositOf({ identity, dealing }: TrialFile, house: ConsortiumOn<NetworkLedger>) {
-  const { scheme, k, n, recipient, holders } = dealing;
-  const input = { fileId: toHex(house.random.bytes(32)), recipient, scheme, k, n, holders };
-  const transientData = { identity, entropy: house.random.bytes(32) };
-  return { argument: JSON.stringify(input), transientData };
 }

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe } from 'vitest';
 import { ownChaincodes, startFabricNetwork } from '../../fabric/src/network.ts';
+import { ATTACKER } from '../compliance/attack-tools.ts';
 import { describeLedger, ORGANISATIONS } from '../compliance/ledger.ts';
-import { ATTACKER, describeLedgerAttacks } from '../compliance/ledger-attacks.ts';
+import { describeLedgerAttacks } from '../compliance/ledger-attacks.ts';
 import { attackerCommand } from '../support/network.ts';
 
 describe.runIf(process.env.BLOCKTORRENT_FABRIC === '1')('compliance', () => {

@@ -21,6 +21,8 @@ export interface Attack {
   readonly collection?: string;
   /** Text to write. */
   readonly value?: string;
+  /** Bytes to write in its place, as base64. */
+  readonly base64?: string;
   /** Who shall have to endorse later changes. */
   readonly mspIds?: readonly string[];
 }
@@ -29,12 +31,14 @@ export interface Attack {
 export const ATTACK = 'attack';
 
 async function attack(stub: ChaincodeStub, what: Attack): Promise<Uint8Array> {
-  const { key, collection = '', value = '', mspIds = [] } = what;
+  const { key, collection = '', mspIds = [] } = what;
+  const value =
+    what.base64 === undefined ? Buffer.from(what.value ?? '') : Buffer.from(what.base64, 'base64');
   const policy = new shim.KeyEndorsementPolicy();
   if (mspIds.length > 0) policy.addOrgs('PEER', ...mspIds);
   switch (what.do) {
     case 'put':
-      await stub.putState(key, Buffer.from(value));
+      await stub.putState(key, value);
       break;
     case 'delete':
       await stub.deleteState(key);
@@ -43,7 +47,7 @@ async function attack(stub: ChaincodeStub, what: Attack): Promise<Uint8Array> {
       await stub.setStateValidationParameter(key, policy.getPolicy());
       break;
     case 'putPrivate':
-      await stub.putPrivateData(collection, key, Buffer.from(value));
+      await stub.putPrivateData(collection, key, value);
       break;
     case 'deletePrivate':
       await stub.deletePrivateData(collection, key);
