@@ -107,17 +107,16 @@ export class Catalog {
     return (rows as FileRow[]).map(fromRow);
   }
 
-  /** Notes what is durable now; `haveBytes` is its size. */
-  setHave(
-    fileId: Hex,
-    now: { have: Uint8Array; haveCount: number; haveBytes: number; missing: number },
-  ): void {
+  /** Notes what is durable now; `haveBytes` is its size. What is missing follows from what is ours. */
+  setHave(fileId: Hex, now: { have: Uint8Array; haveCount: number; haveBytes: number }): void {
+    const owned = this.get(fileId)?.owned ?? new Uint8Array();
+    const missing = countBits(owned.map((bits, at) => bits & ~(now.have[at] ?? 0)));
     this.#db
       .prepare(
         `UPDATE file SET have = @have, haveCount = @haveCount, haveBytes = @haveBytes,
            missing = @missing WHERE fileId = @fileId`,
       )
-      .run({ ...now, fileId });
+      .run({ ...now, missing, fileId });
   }
 
   /** Notes what is ours under epoch `workedOut`. */
@@ -209,6 +208,14 @@ export class Catalog {
       )
       .get() as StoreStatus;
   }
+}
+
+function countBits(bits: Uint8Array): number {
+  return bits.reduce((sum, byte) => {
+    let count = 0;
+    for (let left = byte; left > 0; left >>= 1) count += left & 1;
+    return sum + count;
+  }, 0);
 }
 
 function fromRow(row: FileRow): KeptFile {

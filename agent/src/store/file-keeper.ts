@@ -6,7 +6,7 @@
  * source. Always holds: no receipt names a chunk that was not compared and synced; a chunk that
  * differs is never stored, and whoever gave it is named in the evidence.
  */
-import { bitfieldOf, hasBit, indicesOf } from '@blocktorrent/protocol/bitfield.ts';
+import { bitfieldOf, indicesOf } from '@blocktorrent/protocol/bitfield.ts';
 import { equalBytes } from '@blocktorrent/protocol/bytes.ts';
 import type { ChunkDigests } from '@blocktorrent/protocol/digest.ts';
 import type { MspId, SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
@@ -344,13 +344,12 @@ export class FileKeeper {
   }
 
   #noteHave(chunks = this.haveBits()): void {
-    const { fileId, chunkCount, owned } = this.plan;
+    const { fileId, chunkCount } = this.plan;
     const indices = indicesOf(chunks, chunkCount);
     this.#options.catalog.setHave(fileId, {
       have: chunks,
       haveCount: indices.length,
       haveBytes: indices.reduce((sum, index) => sum + planChunkLength(this.plan, index), 0),
-      missing: owned.filter((index) => !hasBit(chunks, index)).length,
     });
   }
 

@@ -223,10 +223,14 @@ export class StoreNode {
   async #load(torrent: Torrent): Promise<void> {
     if (this.#abort.signal.aborted) return;
     for (const file of this.#catalog.byInfoHash(torrent.infoHash)) {
-      if (torrent.keepers.has(file.fileId)) continue;
       try {
         const { overlay, membership } = this.#options;
-        await this.#keep(torrent, planOf(file.signed, overlay.mspId, membership));
+        const known = torrent.keepers.get(file.fileId);
+        if (known !== undefined && known.plan.epoch >= membership.epoch()) continue;
+        const plan = planOf(file.signed, overlay.mspId, membership);
+        const keeper = known ?? (await this.#keep(torrent, plan));
+        // One that was made before the last change of epoch goes on under the new one.
+        if (keeper.plan.epoch < plan.epoch) keeper.replan(plan);
       } catch (error) {
         this.#options.log.warn('a kept file cannot be gone on with', {
           fileId: file.fileId,
