@@ -15,6 +15,7 @@ import {
   ENTROPY_BYTES,
   IDENTITY_BYTES,
 } from '@blocktorrent/protocol/dealing.ts';
+import { ProtocolError } from '@blocktorrent/protocol/errors.ts';
 import {
   type Base64,
   bundleName,
@@ -25,7 +26,13 @@ import {
   shardName,
   TRANSIENT,
 } from '@blocktorrent/protocol/ledger-api.ts';
-import { decodeBundle, encodeBundle, SHARD_BYTES_MAX } from '@blocktorrent/protocol/shard.ts';
+import { LIMITS } from '@blocktorrent/protocol/limits.ts';
+import {
+  BUNDLE_BYTES_MAX,
+  decodeBundle,
+  encodeBundle,
+  SHARD_BYTES_MAX,
+} from '@blocktorrent/protocol/shard.ts';
 import type { Context } from 'fabric-contract-api';
 import { ARGUMENTS } from './arguments.ts';
 import { requireRole } from './caller.ts';
@@ -46,6 +53,11 @@ interface StoredDealing {
   readonly dealing: Dealing;
   /** Transaction whose bundles hold the shards; absent where each stands under its own name. */
   readonly bundle?: string;
+  /**
+   * Transactions that stored a shard again, by its index. Here, because the dealing's own policy
+   * guards it: a key that is first written at the re-issue anybody could write, and keep, before.
+   */
+  readonly reissues?: Readonly<Record<string, string>>;
 }
 
 export class KeysContract extends BlockTorrentContract implements TransactionsOf<'keys/keys'> {
@@ -98,7 +110,7 @@ export class KeysContract extends BlockTorrentContract implements TransactionsOf
   /**
    * Stores a deposited shard again, the same bytes under a new name, for a holder whose peer was away.
    * Who: an agent of the depositor, while it is a member. When: any time after the deposit.
-   * Effects: the shard in its holder's collection, where to find it under the deposit's id. Event: none.
+   * Effects: the shard in its holder's collection, where to find it in the deposit's entry. Event: none.
    * Errors: BAD_ARGUMENT, NOT_ALLOWED, NOT_FOUND, WRONG_DEALING, NOT_HOLDER, BAD_DIGEST.
    */
   async Reissue(ctx: Context, argument: string): Promise<ShardRef> {
@@ -125,7 +137,8 @@ export class KeysContract extends BlockTorrentContract implements TransactionsOf
     }
     const txId = ctx.stub.getTxID();
     await putShard(ctx, holder, shardName(txId, index), shard);
-    await putOwned(ctx, KEYS_KEY.reissue(depositTx, index), { depositTx: txId });
+    const reissues = { ...stored.reissues, [index]: txId };
+    await putDealing(ctx, { ...stored, reissues });
     return { depositTx: txId, index };
   }
 
@@ -183,37 +196,80 @@ class ShardReader {
    * that a shard of a bundle would have alone: it is not looked at there.
    */
   async shard({ depositTx, index }: ShardRef): Promise<Uint8Array | null> {
-    const stored = await getJson<StoredDealing>(this.#ctx, KEYS_KEY.dealing(depositTx));
-    const pinned = stored?.dealing.shardHashes[index - 1];
+    const { pinned, bundle, reissue } = await this.#placeOf(depositTx, index);
     const found =
-      stored?.bundle === undefined
-        ? await this.#private(shardName(depositTx, index))
-        : (await this.#bundle(stored.bundle)).get(pinned ?? '');
-    if (found !== undefined && found !== null) return found;
-    const again = await getJson<ShardRef>(this.#ctx, KEYS_KEY.reissue(depositTx, index));
-    return again === null ? null : await this.#private(shardName(again.depositTx, index));
+      bundle === null
+        ? await this.#private(shardName(depositTx, index), LIMITS.evidenceBytesMax)
+        : ((await this.#bundle(bundle)).get(pinned) ?? null);
+    if (found !== null || reissue === null) return found;
+    return await this.#private(shardName(reissue, index), LIMITS.evidenceBytesMax);
   }
 
-  /** Shards of a bundle by their SHA-256; none where it is not there. */
+  /**
+   * Where a shard is, by its deposit's entry. Who dealt it may have written anything there, and
+   * must not keep the holder from reading the shards of others: what makes no sense says nothing.
+   */
+  async #placeOf(
+    depositTx: string,
+    index: number,
+  ): Promise<{ pinned: string; bundle: string | null; reissue: string | null }> {
+    const bytes = await this.#ctx.stub.getState(KEYS_KEY.dealing(depositTx));
+    const stored = parsed(bytes) as {
+      dealing?: { shardHashes?: Readonly<Record<number, unknown>> };
+      bundle?: unknown;
+      reissues?: Readonly<Record<string, unknown>>;
+    } | null;
+    return {
+      pinned: idOrNull(stored?.dealing?.shardHashes?.[index - 1]) ?? '',
+      bundle: idOrNull(stored?.bundle),
+      reissue: idOrNull(stored?.reissues?.[index]),
+    };
+  }
+
+  /** Shards of a bundle by their SHA-256; none where it is not there, or is no bundle. */
   async #bundle(txId: string): Promise<ReadonlyMap<string, Uint8Array>> {
     const known = this.#bundles.get(txId);
     if (known !== undefined) return known;
-    const bytes = await this.#private(bundleName(txId));
-    const shards = bytes === null ? [] : decodeBundle(bytes);
-    const byHash = new Map(shards.map((shard) => [sha256Hex(shard), shard]));
+    const bytes = await this.#private(bundleName(txId), BUNDLE_BYTES_MAX);
+    const byHash = new Map(shardsOf(bytes).map((shard) => [sha256Hex(shard), shard]));
     this.#bundles.set(txId, byHash);
     return byHash;
   }
 
-  /** A private value; null where there is none, or where it never reached this peer. */
-  async #private(name: string): Promise<Uint8Array | null> {
+  /** A private value; null where there is none, where it never reached this peer, or is too long. */
+  async #private(name: string, bytesMax: number): Promise<Uint8Array | null> {
     try {
       const value = await this.#ctx.stub.getPrivateData(this.#collection, name);
-      return value.length === 0 ? null : value;
+      return value.length === 0 || value.length > bytesMax ? null : value;
     } catch (error) {
       if (error instanceof Error && error.message.includes(NEVER_ARRIVED)) return null;
       throw error;
     }
+  }
+}
+
+/** The JSON in `bytes`; null where there is none. */
+function parsed(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(bytes).toString());
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+/** A transaction's id or a SHA-256, or null. */
+function idOrNull(value: unknown): string | null {
+  return typeof value === 'string' && /^[0-9a-f]{64}$/.test(value) ? value : null;
+}
+
+/** A bundle's shards; none where it is no bundle. */
+function shardsOf(bytes: Uint8Array | null): Uint8Array[] {
+  try {
+    return bytes === null ? [] : decodeBundle(bytes);
+  } catch (error) {
+    if (error instanceof ProtocolError) return [];
+    throw error;
   }
 }
 

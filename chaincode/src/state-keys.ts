@@ -72,7 +72,6 @@ export const KEY = {
 /** Keys of the chaincode `keys`; shards are under `shardName` in their holder's collection. */
 export const KEYS_KEY = {
   dealing: (depositTx: string) => `dealing/${depositTx}`,
-  reissue: (depositTx: string, index: number) => `reissue/${depositTx}/${index}`,
 } as const;
 
 /** A file's place in its source's list: the part after `timesOf`. Sorts by time, then by id. */

@@ -166,17 +166,24 @@ function describeBundles(scene: () => AttackScene): void {
     const place = { collection: shardCollection(ATTACKER), key: bundleName(txId) };
     expect(await attackCode(attacker, 'keys', { do: 'purgePrivate', ...place })).toBe(VALID);
     const [dealing, other] = dealings;
-    const [key] = keys;
-    if (dealing === undefined || other === undefined || key === undefined) throw new Error('none');
+    const [deposit] = keys;
+    if (dealing === undefined || other === undefined || deposit === undefined)
+      throw new Error('none');
     const index = dealing.holders.indexOf(ATTACKER) + 1;
     const { depositTx, fileId } = dealing;
     const get = (one: Dealing) =>
       ledger.of(ATTACKER).evaluate('keys/keys:GetShard', { depositTx: one.depositTx, index });
     expect([await get(dealing), await get(other)]).toEqual([null, null]);
     expect(depositTx).toBe(depositIdOf(txId, fileId));
-    const { identity, input } = key;
+    const { identity, input } = deposit;
     const dealt = dealShards({ identity, entropy, txId: depositTx, input });
     const shards = dealt.shards[index - 1] ?? new Uint8Array();
+    // What a re-issue would write, written beforehand: it does not matter.
+    const key = `reissue/${depositTx}/${index}`;
+    for (const what of ['put', 'setPolicy'] as const) {
+      const squat = { do: what, key, value: '{}', mspIds: [ATTACKER] };
+      expect(await attackCode(attacker, 'keys', squat)).toBe(VALID);
+    }
     const argument = { fileId, depositTx, index, holder: ATTACKER };
     await ledger.submit(agentOf(1), 'keys/keys:Reissue', argument, { transient: { shards } });
     const again = await heldShard(ledger, dealing, ATTACKER);
@@ -271,6 +278,30 @@ function describeDealer(scene: () => AttackScene): void {
     }
     const found = await ledger.evaluate(AUDITOR, 'ledger/records:GetRecord', { fileId });
     expect([found?.confirmedBy.length, found?.available]).toEqual([2, false]);
+  });
+
+  it('cannot keep holders from the shards of others by what it writes about its own deposit', async () => {
+    const { ledger, house, attacker } = scene();
+    const { dealing } = await house.file();
+    const index = dealing.holders.indexOf(VICTIM) + 1;
+    const id = () => toHex(house.random.bytes(32));
+    const bundle = id();
+    const odd = { collection: shardCollection(VICTIM), key: bundleName(bundle) };
+    expect(await attackCode(attacker, 'keys', { do: 'putPrivate', ...odd, value: 'odd' })).toBe(
+      VALID,
+    );
+    const entries = ['no json', 'null', '{}', '{"dealing":{"shardHashes":7},"bundle":"x"}'];
+    const shards = [];
+    for (const value of [...entries, JSON.stringify({ dealing, bundle })]) {
+      const depositTx = id();
+      const put = { do: 'put', key: `dealing/${depositTx}`, value } as const;
+      expect(await attackCode(attacker, 'keys', put)).toBe(VALID);
+      shards.push({ depositTx, index });
+    }
+    await expectIntact(ledger, dealing);
+    shards.push({ depositTx: dealing.depositTx, index });
+    const found = await ledger.of(VICTIM).evaluate('keys/keys:GetShards', { shards });
+    expect(found.map((one) => one !== null)).toEqual([false, false, false, false, false, true]);
   });
 
   it('cannot record wrong commitments to another key, and is named for those to other shares', async () => {
