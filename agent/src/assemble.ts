@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fromHex } from '@blocktorrent/protocol/bytes.ts';
 import type { MspId } from '@blocktorrent/protocol/ledger-api.ts';
 import type { Config } from './config/schema.ts';
+import { clockedLedger } from './ledger/clocked-ledger.ts';
 import { FabricLedger } from './ledger/fabric-ledger.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import { ConsortiumView } from './ledger/membership.ts';
@@ -19,6 +20,7 @@ import { TlsOverlay } from './overlay/tls-overlay.ts';
 import { Tracker } from './overlay/tracker.ts';
 import type { OverlayIdentity, PeerAddress } from './overlay/types.ts';
 import { systemClock } from './runtime/clock.ts';
+import { ClockWatch } from './runtime/clock-watch.ts';
 import type { Log } from './runtime/log.ts';
 import { migrate } from './runtime/migrate.ts';
 import { systemRandom } from './runtime/random.ts';
@@ -26,15 +28,22 @@ import { type Database, openDatabase } from './runtime/sqlite.ts';
 import { STORE_MIGRATIONS } from './store/catalog.ts';
 import { followTransferLimits } from './transfer-limits.ts';
 
-/** The ledger through our gateway peers; nothing is dialled yet. */
-export function openLedger(config: Config, log: Log): Ledger {
+/** What this machine's clock is worth; `notBeforeMs`: of something that the ledger is known to hold. */
+export function openClock(config: Config, notBeforeMs: () => number): ClockWatch {
+  const need = config.ledger.submitWhenClock;
+  return new ClockWatch({ clock: systemClock, need, notBeforeMs });
+}
+
+/** The ledger through our gateway peers; nothing is dialled yet. Sends while `clock` can be trusted. */
+export function openLedger(config: Config, log: Log, clock = openClock(config, () => 0)): Ledger {
   const { organisation, ledger } = config;
   const patienceMs = ledger.requestTimeoutMs;
   const timeouts = { endorseMs: patienceMs, submitMs: patienceMs, commitMs: patienceMs };
-  return new FabricLedger(
+  const fabric = new FabricLedger(
     { ...ledger, mspId: organisation.mspId, timeouts },
     log.child({ component: 'ledger' }),
   );
+  return clockedLedger(fabric, () => clock.mistrust);
 }
 
 /** The consortium as last seen; kept in `dataDir` over restarts when `keep`. */

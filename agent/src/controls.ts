@@ -17,6 +17,7 @@ import type { House } from './house.ts';
 import type { SourceState } from './ingest/table-source.ts';
 import { listPeers } from './peer-list.ts';
 import type { ExportedTorrent } from './readers.ts';
+import type { ClockState } from './runtime/clock-watch.ts';
 import type { ControlCall, ControlHandler } from './runtime/control.ts';
 import { BY_HAND, type QueuedFile, type Stage } from './runtime/file-queue.ts';
 import type { HostFacts } from './runtime/host.ts';
@@ -44,6 +45,8 @@ export interface AgentStatus {
   /** Damaged files that are kept, the newest first. */
   readonly quarantine: GatewayCounts['quarantine'];
   readonly files: Readonly<Record<Stage, number>>;
+  /** This machine's clock; `waiting`: why no transaction is sent, or null. */
+  readonly clock: { readonly state: ClockState; readonly waiting: string | null };
   /** What this agent's sockets sent to distribute its files, and those files' size, bytes. */
   readonly uplink: {
     readonly ciphertextBytes: number;

@@ -42,7 +42,6 @@ const ROTATE_CHECK_MS_MAX = 1_000;
 /** How often the disk is looked at, besides after each closed batch. */
 const DISK_CHECK_MS = 2_000;
 /** How long what was found of the clock is taken for true. */
-const SYNCHRONISED_FOR_MS = 1_000;
 type Mqtt = NonNullable<Config['mqtt']>;
 type Broker = Mqtt['brokers'][number];
 type Table = Config['sources']['tables'][number];
@@ -86,7 +85,7 @@ export class Gateway {
   readonly #sources: readonly MqttSource[];
   readonly #tables: readonly TableSource[];
   readonly #rebirths: Rebirths;
-  readonly #clockSynchronised = watchSynchronised();
+  readonly #clockSynchronised: () => boolean;
   #deadLetters = 0;
   /** What the metrics know of the brokers. */
   #counted = { reconnects: 0, lost: 0 };
@@ -97,6 +96,7 @@ export class Gateway {
     const { config, log, metrics } = house;
     const ingestLog = log.child({ component: 'ingest' });
     this.#house = house;
+    this.#clockSynchronised = () => house.clock.state === 'synchronised';
     this.#wake = wake;
     this.#quarantine = openQuarantine(config);
     this.#store = BatchStore.open(this.#storeOptions(mqtt));
@@ -437,17 +437,4 @@ function subscriptionsOf(memory: DecoderMemory, { url, clientId }: Broker): Subs
 function bootId(): string {
   const path = '/proc/sys/kernel/random/boot_id';
   return existsSync(path) ? readFileSync(path, 'utf8').trim() : randomUUID();
-}
-
-/** Looks whether systemd-timesyncd says so, at most once a second; false where nobody can tell. */
-function watchSynchronised(): () => boolean {
-  let known = false;
-  let lookAtMs = 0;
-  return () => {
-    const nowMs = systemClock.monotonicMs();
-    if (nowMs < lookAtMs) return known;
-    lookAtMs = nowMs + SYNCHRONISED_FOR_MS;
-    known = existsSync('/run/systemd/timesync/synchronized');
-    return known;
-  };
 }

@@ -12,6 +12,7 @@ import type { DepositOptions } from './record/deposit.ts';
 import type { NamingOptions } from './record/name.ts';
 import type { RecordOptions } from './record/record.ts';
 import type { SettleOptions } from './record/settle.ts';
+import type { ClockWatch } from './runtime/clock-watch.ts';
 import type { FileQueue } from './runtime/file-queue.ts';
 import type { Log } from './runtime/log.ts';
 import type { Metrics } from './runtime/metrics.ts';
@@ -24,6 +25,8 @@ export interface House {
   readonly queue: FileQueue;
   readonly ledger: Ledger;
   readonly view: ConsortiumView;
+  /** What this machine's clock is worth. */
+  readonly clock: ClockWatch;
   readonly overlay: Overlay;
   readonly addressBook: AddressBook;
   /** What naming, depositing, recording and settling need. */

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { toHex } from '@blocktorrent/protocol/bytes.ts';
 import type { SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
 import { publicKeyOf } from '@blocktorrent/protocol/signing.ts';
-import { type Net, openLedger, openNet, openView, overlaySeed } from './assemble.ts';
+import { type Net, openClock, openLedger, openNet, openView, overlaySeed } from './assemble.ts';
 import { applyLive } from './config/live.ts';
 import type { Config } from './config/schema.ts';
 import { Duties } from './consortium/duties.ts';
@@ -106,7 +106,8 @@ export async function runAgent(
   const watchdog = makeWatchdog(config, queue, notify, log);
   await lifecycle.start({ ...bound(watchdog), name: 'watchdog' });
   const metrics = createMetrics({ processMetrics: true });
-  const ledger = measuredLedger(openLedger(config, log), metrics);
+  const clock = openClock(config, () => view.newestEpochMs);
+  const ledger = measuredLedger(openLedger(config, log, clock), metrics);
   await lifecycle.start({ name: 'ledger', stop: () => ledger.close() });
   const view = openView(config, ledger, true);
   const net = openNet(config, view, log, {
@@ -114,7 +115,7 @@ export async function runAgent(
     onThrottled: (msp) => metrics.add('overlayThrottled', 1, { msp }),
   });
   await lifecycle.start({ name: 'net', start: () => net.start(), stop: () => net.stop() });
-  const house = makeHouse({ config, log, metrics, queue, ledger, view, net });
+  const house = makeHouse({ config, log, metrics, queue, ledger, view, net, clock });
   const keeping = makeStore(house);
   const store = keeping?.store ?? null;
   const upkeep = keeping?.upkeep ?? null;
@@ -388,6 +389,7 @@ function statusOf(
     peers: view.peers().length,
     ...(gateway?.counts() ?? NO_GATEWAY),
     files: queue.counts(),
+    clock: { state: house.clock.state, waiting: house.clock.mistrust },
     uplink: queue.uplink(),
     overdue: overdueOf(house),
     store: store?.status() ?? null,
@@ -409,7 +411,8 @@ function ownPeer(config: Config, net: Net): RegistrationOptions['peer'] {
   };
 }
 
-interface Parts extends Pick<House, 'config' | 'log' | 'metrics' | 'queue' | 'ledger' | 'view'> {
+interface Parts
+  extends Pick<House, 'config' | 'log' | 'metrics' | 'queue' | 'ledger' | 'view' | 'clock'> {
   readonly net: Net;
 }
 

@@ -2,14 +2,15 @@
 import type { AgentStatus } from './controls.ts';
 
 /** What the line is made from; `brokers` is empty for an agent without the role `ingest`. */
-export interface StatusLineFacts extends Pick<AgentStatus, 'epoch' | 'peers' | 'files'> {
+export interface StatusLineFacts extends Pick<AgentStatus, 'epoch' | 'peers' | 'files' | 'clock'> {
   readonly brokers: readonly { readonly connected: boolean }[];
   /** Why the watchdog is not fed. */
   readonly stuck: readonly string[];
 }
 
 /** `3 files under way (2 distributed, 1 queued), 120 available; brokers 1/1; ledger epoch 4, 5 peers`. */
-export function statusLine({ epoch, peers, files, brokers, stuck }: StatusLineFacts): string {
+export function statusLine(facts: StatusLineFacts): string {
+  const { epoch, peers, files, brokers, stuck, clock } = facts;
   const { available, void: voided, ...open } = files;
   const stages = Object.entries(open).filter(([, count]) => count > 0);
   const underWay = stages.reduce((sum, [, count]) => sum + count, 0);
@@ -17,6 +18,7 @@ export function statusLine({ epoch, peers, files, brokers, stuck }: StatusLineFa
   const connected = brokers.filter((broker) => broker.connected).length;
   const parts = [
     ...stuck.map((reason) => `STUCK: ${reason}`),
+    ...(clock.waiting === null ? [] : [`WAITING: ${clock.waiting}`]),
     `${underWay} files under way${byStage === '' ? '' : ` (${byStage})`}, ${available} available` +
       (voided > 0 ? `, ${voided} given up` : ''),
     ...(brokers.length === 0 ? [] : [`brokers ${connected}/${brokers.length}`]),

@@ -30,6 +30,7 @@ const STATUS: AgentStatus = {
   brokers: [],
   sources: [],
   disk: null,
+  clock: { state: 'unknown', waiting: null },
   upkeep: null,
   anchor: null,
   quarantine: [],

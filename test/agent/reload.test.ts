@@ -85,8 +85,9 @@ describe('the status line', () => {
     available: 120,
     void: 0,
   };
+  const clock = { state: 'unknown', waiting: null } as const;
   it('counts files by stage, brokers, and says what the ledger says', () => {
-    const facts = { epoch: 4, peers: 5, files, brokers: [{ connected: true }], stuck: [] };
+    const facts = { epoch: 4, peers: 5, files, brokers: [{ connected: true }], stuck: [], clock };
     expect(statusLine(facts)).toBe(
       '3 files under way (1 queued, 2 named), 120 available; brokers 1/1; ledger epoch 4, 5 peers',
     );
@@ -98,6 +99,7 @@ describe('the status line', () => {
       files: { ...files, void: 3 },
       brokers: [],
       stuck: ['x'],
+      clock,
     };
     expect(statusLine(facts)).toBe(
       'STUCK: x; 3 files under way (1 queued, 2 named), 120 available, 3 given up; ledger not seen yet',

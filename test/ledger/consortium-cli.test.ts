@@ -33,7 +33,7 @@ async function writeConfig(mspId: string): Promise<void> {
     name: 'admin',
     dataDir: join(folderOf(mspId), 'data'),
     roles: ['store'],
-    ledger,
+    ledger: { ...ledger, submitWhenClock: 'plausible' },
     overlay,
   };
   await writeFile(join(folderOf(mspId), 'a.yaml'), stringify(config));

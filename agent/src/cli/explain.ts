@@ -70,6 +70,11 @@ const TABLE: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
       'The transaction may or may not have been committed.',
       'Look before you repeat it: `blocktorrent files`, `blocktorrent audit list`.',
     ],
+    clock: [
+      EXIT.unavailable,
+      'Nothing was sent: the ledger refuses what a wrong clock has dated.',
+      '`blocktorrent check` says what keeps the clock; then try again.',
+    ],
     conflict: [EXIT.failure, 'Others changed the same thing at the same time.', 'Try again.'],
     '*': [EXIT.failure, 'The ledger did not take the transaction.', ''],
   },

@@ -36,6 +36,9 @@ export function statusText(status: AgentStatus): string {
     const since = oldestMs === null ? '' : `, the oldest came ${timeText(oldestMs)}`;
     lines.push(`ALARM     ${count} files are not available in time${since}`);
   }
+  if (status.clock.waiting !== null) {
+    lines.push(`ALARM     transactions wait for the clock: ${status.clock.waiting}`);
+  }
   const counts = stages.map(([stage, count]) => `${count} ${stage}`).join(', ');
   lines.push(`files     ${counts === '' ? 'none yet' : counts}`);
   lines.push(

@@ -118,6 +118,12 @@ function ledgerSection(paths: PathFields) {
       chaincodes: chaincodes
         .prefault({})
         .describe('Names under which the two chaincodes are deployed.'),
+      submitWhenClock: z
+        .enum(['synchronised', 'plausible'])
+        .default('synchronised')
+        .describe(
+          'Transactions wait until systemd-timesyncd has set the clock; plausible: while it is obviously off.',
+        ),
       requestTimeoutMs: ms(100, 600_000)
         .default(30_000)
         .describe('Patience with one step of a transaction.'),

@@ -66,7 +66,8 @@ export type LedgerEvent = {
  * Which step failed. `rejected`: the contract said no, and the message is its own sentence;
  * `conflict`: another transaction was faster, again and again; `unavailable`: no peer answered,
  * nothing was ordered; `endorse`: peers refused or disagreed; `submit`: refused by ordering;
- * `commit`: ordered but invalid; `timeout`: ordered perhaps, outcome unknown (ask by `txId`).
+ * `commit`: ordered but invalid; `timeout`: ordered perhaps, outcome unknown (ask by `txId`);
+ * `clock`: not sent, because our clock cannot be trusted now.
  */
 export type LedgerErrorCode =
   | 'unavailable'
@@ -75,7 +76,8 @@ export type LedgerErrorCode =
   | 'commit'
   | 'timeout'
   | 'rejected'
-  | 'conflict';
+  | 'conflict'
+  | 'clock';
 
 export class LedgerError extends Error {
   override readonly name = 'LedgerError';

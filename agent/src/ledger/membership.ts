@@ -73,6 +73,11 @@ export class ConsortiumView {
     return this.#consortium;
   }
 
+  /** When the newest known epoch was opened, ms since 1970 by the ledger's time; 0: none is known. */
+  get newestEpochMs(): number {
+    return this.#consortium?.epochs[0]?.openedAtMs ?? 0;
+  }
+
   policy(): Policy {
     return this.current().policy;
   }
