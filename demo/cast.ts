@@ -35,6 +35,8 @@ export interface CastOptions {
   readonly vote?: 'manual' | 'approve';
   /** What the ledger runs on; the dev ledger unless said. */
   readonly ledger?: 'dev' | 'fabric';
+  /** More of each agent's section `overlay`. */
+  readonly overlayOf?: (mspId: MspId) => object;
   /** How keys are split; the consortium's default unless said. */
   readonly scheme?: KeyScheme;
   /** Shards that a key is split into; 3 unless said. */
@@ -196,6 +198,7 @@ async function writeConfigs(options: CastOptions, network: CastNetwork, broker: 
       roles: audits ? ['audit'] : index === 0 ? ['ingest', 'store'] : ['store'],
       ledger,
       certificates: resolve(overlay, '..'),
+      overlay: options.overlayOf?.(mspId) ?? {},
       ...(index === 0 ? { broker, batch } : {}),
       ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
       ...(audits ? {} : { vote: options.vote ?? 'approve' }),

@@ -17,6 +17,8 @@ export interface AgentConfigOptions {
   readonly broker?: string;
   readonly batch?: object;
   readonly vote?: 'manual' | 'approve';
+  /** More of the section `overlay`. */
+  readonly overlay?: object;
   readonly logLevel?: 'debug' | 'info';
 }
 
@@ -56,6 +58,7 @@ export async function writeAgentConfig(
         : { signingKeyFile: join(certificates, 'overlay-ed25519.key') }),
       lateMs: 3_000,
       graceMs: 3_000,
+      ...options.overlay,
     },
     ...(broker === undefined ? {} : { mqtt: { brokers: [{ url: broker }], rules } }),
     ...(batch === undefined ? {} : { batch }),

@@ -24,6 +24,7 @@ export class SlowProxy {
   readonly #faults: ProxyFaults;
   readonly #sockets = new Set<Socket>();
   #server: Server | null = null;
+  #down = false;
   /** Records that were delayed so far. */
   delayed = 0;
 
@@ -31,14 +32,24 @@ export class SlowProxy {
     this.#faults = faults;
   }
 
-  /** Listens on the loopback for what is meant for `port`; returns its own port. */
-  async start(port: number): Promise<number> {
-    const server = createServer((near) => this.#join(near, connect({ host: '127.0.0.1', port })));
+  /** Listens on the loopback for what is meant for a port; returns its own port. */
+  async start(target: number | (() => number)): Promise<number> {
+    const server = createServer((near) => {
+      const port = typeof target === 'number' ? target : target();
+      if (this.#down) near.destroy();
+      else this.#join(near, connect({ host: '127.0.0.1', port }));
+    });
     this.#server = server;
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const address = server.address();
     if (address === null || typeof address === 'string') throw new Error('the proxy has no port');
     return address.port;
+  }
+
+  /** No line: what goes through it ends, new connections are refused until it is up again. */
+  down(isDown = true): void {
+    this.#down = isDown;
+    if (isDown) this.cut();
   }
 
   /** Ends every connection that goes through it now; new ones are taken. */
