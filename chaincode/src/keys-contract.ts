@@ -183,11 +183,13 @@ export class KeysContract extends BlockTorrentContract implements TransactionsOf
 /** Finds shards of one organisation; reads each of its bundles once. */
 class ShardReader {
   readonly #ctx: Context;
+  readonly #mspId: MspId;
   readonly #collection: string;
   readonly #bundles = new Map<string, ReadonlyMap<string, Uint8Array>>();
 
   constructor(ctx: Context, mspId: MspId) {
     this.#ctx = ctx;
+    this.#mspId = mspId;
     this.#collection = shardCollection(mspId);
   }
 
@@ -242,8 +244,12 @@ class ShardReader {
       const value = await this.#ctx.stub.getPrivateData(this.#collection, name);
       return value.length === 0 || value.length > bytesMax ? null : value;
     } catch (error) {
-      if (error instanceof Error && error.message.includes(NEVER_ARRIVED)) return null;
-      throw error;
+      if (!(error instanceof Error)) throw error;
+      if (error.message.includes(NEVER_ARRIVED)) return null;
+      if (!error.message.includes('collection')) throw error;
+      throw new Refusal('NOT_ALLOWED', `${this.#mspId} has no collection at this peer`, {
+        cause: error,
+      });
     }
   }
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import { describe, expect, it } from 'vitest';
@@ -101,9 +101,20 @@ describe('the chaincodes', () => {
         expect(text, name).toMatch(/Errors: [A-Za-z_]/);
         const isQuery = /^(?:Get|List)/.test(name);
         if (!isQuery) expect(text, name).toMatch(/Event: (?:`|none)/);
+        if (!isQuery) expect(text, name).toMatch(/When: |Who, when/);
       }
     },
   );
+
+  it('know no time but the transaction’s, and no chance: every endorser must write the same', () => {
+    const folder = join(import.meta.dirname, '../../chaincode/src');
+    const files = readdirSync(folder).filter((file) => /(?<!serve)\.ts$/.test(file));
+    expect(files.length).toBeGreaterThan(20);
+    const own =
+      /Date\.now|new Date\b|performance\.|Math\.random|random(?:Bytes|UUID|Int)|setTimeout/;
+    for (const file of files)
+      expect(readFileSync(join(folder, file), 'utf8'), file).not.toMatch(own);
+  });
 
   it('refuse an unknown transaction, a method of the base class and a missing argument', async () => {
     const fabric = new MemoryFabric('c', ['Org1MSP', 'Org2MSP']);
