@@ -2,8 +2,8 @@
  * The fault-injecting grid: N organisations' store nodes in one process, with real TLS, wire, DHT
  * and chunk stores on loopback, and a consortium in memory.
  *
- * Faults are verbs on a node: kill, restart, refuse, hang, corruptNext, wipe, rot, cutOff, lie. Whatever is random comes from
- * the seed; tests print it.
+ * Faults are verbs on a node: kill, restart, refuse, hang, corruptNext, wipe, rot, cutOff, lie; and on
+ * the grid: partition, slowLine. Whatever is random comes from the seed; tests print it.
  */
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -14,6 +14,7 @@ import type { DistributeTiming } from '../../agent/src/distribute/types.ts';
 import { DhtAddressBook } from '../../agent/src/overlay/dht.ts';
 import type { LinkLimits } from '../../agent/src/overlay/link-limits.ts';
 import { TlsOverlay, type TlsOverlayOptions } from '../../agent/src/overlay/tls-overlay.ts';
+import { type DialOptions, type Link, LinkError } from '../../agent/src/overlay/types.ts';
 import { type Log, silentLog } from '../../agent/src/runtime/log.ts';
 import { migrate } from '../../agent/src/runtime/migrate.ts';
 import { seededRandom } from '../../agent/src/runtime/random.ts';
@@ -95,6 +96,7 @@ export class Grid {
   readonly nodes: GridNode[] = [];
   readonly random: (bytes: number) => Uint8Array;
   readonly #gridPeers: GridPeer[] = [];
+  #island: ReadonlySet<MspId> = new Set();
 
   /** Certificates, then every organisation's node, all announced. */
   static async start(options: GridOptions): Promise<Grid> {
@@ -153,6 +155,20 @@ export class Grid {
     return peer;
   }
 
+  /**
+   * Nobody of `island` reaches anybody else, nor they them, from now on; an empty one heals. Links
+   * that are open end. Needs `slowLine` (a share of 0 will do).
+   */
+  partition(island: readonly MspId[]): void {
+    this.#island = new Set(island);
+    for (const node of this.nodes) node.cutLine();
+  }
+
+  /** Whether a partition is between the two. */
+  isApart(one: MspId, other: MspId): boolean {
+    return this.#island.has(one) !== this.#island.has(other);
+  }
+
   /** TLS records that were held back on the way to or from a node. */
   get delayedRecords(): number {
     return this.nodes.reduce((sum, node) => sum + node.delayedRecords, 0);
@@ -189,6 +205,12 @@ export class GridNode {
     this.mspId = peer.mspId;
     const { slowLine } = grid.options;
     this.#line = slowLine === undefined ? null : new SlowProxy(slowLine);
+  }
+
+  /** Ends every connection to it. */
+  cutLine(): void {
+    if (this.#line === null) throw new Error('a partition needs the option slowLine');
+    this.#line.cut();
   }
 
   /** Records held back by its slow line. */
@@ -385,6 +407,24 @@ export class GridNode {
   }
 }
 
+/** An overlay whose dials stop at a partition. */
+class PartedOverlay extends TlsOverlay {
+  readonly #grid: Grid;
+
+  constructor(grid: Grid, options: TlsOverlayOptions) {
+    super(options);
+    this.#grid = grid;
+  }
+
+  override dial(options: DialOptions): Promise<Link> {
+    if (this.#grid.isApart(this.mspId, options.mspId)) {
+      const message = `${options.mspId} is beyond a partition`;
+      return Promise.reject(new LinkError('unreachable', message));
+    }
+    return super.dial(options);
+  }
+}
+
 async function startPeer(
   grid: Grid,
   peer: TrialPeer,
@@ -393,7 +433,7 @@ async function startPeer(
   rates: Rates = {},
 ): Promise<GridPeer> {
   const log = grid.options.log ?? silentLog;
-  const overlay = new TlsOverlay({
+  const overlay = new PartedOverlay(grid, {
     listen,
     identity: peer.identity,
     membership: grid.membership,
