@@ -141,7 +141,8 @@ export type FaultKind =
   | 'unreachable';
 /**
  * `bad-dealing` only comes from `Complain`, `challenge-failed` from `ReportChallenge`, and both have
- * been checked there; the others are somebody's word.
+ * been checked there; so has a `no-release` of a holder that released nothing, which only `Close` finds,
+ * once a request has expired. The others are somebody's word.
  */
 export interface Fault {
   readonly kind: FaultKind;

@@ -35,6 +35,8 @@ export const LIMITS = {
   filesPerConfirmMax: 300,
   releaseBytesMax: 4 * 1024 * 1024,
   faultsPerAuditMax: 200,
+  /** Between approval and expiry, for a holder that released nothing to be at fault. */
+  releaseTimeMsMin: 60_000,
   /** What goes with one fault report. */
   evidenceBytesMax: 64 * 1024,
   /** Faults that one penalty rests on. */
