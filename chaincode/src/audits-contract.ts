@@ -35,6 +35,7 @@ import { putFault } from './fault-state.ts';
 import { drawInspection, drawnFiles, requireDrawn, requireInspection } from './inspections.ts';
 import { requireRecord } from './record-state.ts';
 import { Refusal } from './refusal.ts';
+import { hasReleased, silentHolders } from './silence.ts';
 import { getJson, nowMs, putJson, scan } from './state.ts';
 import { KEY } from './state-keys.ts';
 
@@ -232,7 +233,9 @@ export class AuditsContract
   }
 
   /**
-   * The auditor ends its request; success and faults count only where it had been approved.
+   * The auditor ends its request; success and faults count only where it had been approved. Once it
+   * has expired, holders that released nothing are found here (`silence.ts`); the auditor cannot
+   * say so of them, before or after.
    * Who: an auditor of the organisation that asked. When: once; also after it has expired.
    * Effects: the outcome, and each of its faults in the list of the one that failed.
    * Event: `audit-closed`.
@@ -240,7 +243,7 @@ export class AuditsContract
    */
   async Close(ctx: Context, argument: string): Promise<null> {
     const { requestId, outcome } = parseArgument(argument, ARGUMENTS['ledger/audits:Close']);
-    const { mspId } = await requireAuditor(ctx);
+    const { mspId, constitution } = await requireAuditor(ctx);
     const request = await requireRequest(ctx, requestId);
     if (request.auditor !== mspId) {
       throw new Refusal('NOT_ALLOWED', `${requestId} was requested by ${request.auditor}`);
@@ -253,10 +256,19 @@ export class AuditsContract
     if (stranger !== undefined) {
       throw new Refusal('BAD_ARGUMENT', `${stranger.fileId} is no file of request ${requestId}`);
     }
-    for (const [index, fault] of outcome.faults.entries()) {
+    for (const { kind, mspId: holder } of outcome.faults) {
+      if (kind !== 'no-release' || (await hasReleased(ctx, requestId, holder))) continue;
+      throw new Refusal(
+        'BAD_ARGUMENT',
+        `${holder} released nothing: that is found here, after the request has expired`,
+      );
+    }
+    const members = new Set(constitution.members.map((member) => member.mspId));
+    const all = [...outcome.faults, ...(await silentHolders(ctx, request, members))];
+    for (const [index, fault] of all.entries()) {
       await putFault(ctx, fault, { reporter: mspId, requestId, index });
     }
-    const faults = outcome.faults.map(({ evidence: _kept, ...fault }) => fault);
+    const faults = all.map(({ evidence: _kept, ...fault }) => fault);
     await putJson(ctx, KEY.outcome(requestId), { ...outcome, faults } satisfies AuditOutcome);
     emitEvent(ctx, 'audit-closed', { requestId, ok: outcome.ok });
     return null;

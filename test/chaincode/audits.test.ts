@@ -242,6 +242,89 @@ describe('releasing', () => {
   });
 });
 
+describe('a holder that is silent past its time', () => {
+  const failed = { ok: false, summary: 'too few shards', faults: [] };
+  const closeWith = (consortium: TrialConsortium, requestId: string, outcome = failed) =>
+    consortium.fabric.submit(AUDITOR, 'ledger/audits:Close', { requestId, outcome });
+  const faultsOf = (consortium: TrialConsortium, mspId: string) =>
+    consortium.fabric.evaluate(AUDITOR, 'ledger/consortium:ListFaults', { mspId });
+
+  /** Approved by Org2 and Org3; of the holders Org2, Org3, Org4 only Org2 has released. */
+  async function halfReleased(approveLate = false) {
+    const { consortium, file, requestId, recipients } = await requested();
+    const { fabric } = consortium;
+    await vote(consortium, 2, requestId);
+    if (approveLate) fabric.timeMs += 3_600_000 - 50_000;
+    await vote(consortium, 3, requestId);
+    await release(consortium, 2, requestId, recipients[orgName(2)] ?? '');
+    const silent = file.dealing.holders.filter((holder) => holder !== orgName(2)).sort();
+    return { consortium, fabric, file, requestId, silent };
+  }
+
+  it('is found when the expired request is closed, with what the ledger knows as evidence', async () => {
+    const { consortium, fabric, file, requestId, silent } = await halfReleased();
+    expect(silent).toEqual([orgName(3), orgName(4)]);
+    fabric.timeMs += 3_600_000 + 120_000;
+    const { txId } = await closeWith(consortium, requestId);
+    for (const [index, mspId] of silent.entries()) {
+      const [fault] = await faultsOf(consortium, mspId);
+      expect(fault).toMatchObject({ kind: 'no-release', requestId, fileId: file.record.fileId });
+      const faultId = fault?.faultId ?? '';
+      expect(faultId.startsWith(txId), String(index)).toBe(true);
+      const whole = await fabric.evaluate(agentOf(1), 'ledger/consortium:GetFault', { faultId });
+      const evidence = JSON.parse(Buffer.from(whole?.evidence ?? '', 'base64').toString());
+      const request = await fabric.evaluate(agentOf(1), 'ledger/audits:GetRequest', { requestId });
+      expect(evidence).toEqual({
+        requestId,
+        holder: mspId,
+        expiresAtMs: request?.expiresAtMs,
+        approvals: request?.votes.map((one) => ({ mspId: one.mspId, atMs: one.atMs })),
+        approvedAtMs: request?.votes[1]?.atMs,
+      });
+      expect(request?.releases.map((one) => one.mspId)).toEqual([orgName(2)]);
+      expect(request?.outcome?.faults.map((one) => one.mspId).sort()).toEqual(silent);
+    }
+    expect(await faultsOf(consortium, orgName(2))).toEqual([]);
+  });
+
+  it('is at no fault where the request is closed before its time, or the clocks may differ', async () => {
+    for (const lateMs of [0, 3_600_000 + 100_000]) {
+      const { consortium, fabric, requestId, silent } = await halfReleased();
+      fabric.timeMs += lateMs;
+      await closeWith(consortium, requestId);
+      for (const mspId of silent) expect(await faultsOf(consortium, mspId)).toEqual([]);
+    }
+  });
+
+  it('is at no fault where the approval came too late to answer, or never', async () => {
+    const late = await halfReleased(true);
+    const never = await requested();
+    for (const { consortium, requestId } of [late, never]) {
+      consortium.fabric.timeMs += 2 * 3_600_000;
+      await closeWith(consortium, requestId);
+      for (const mspId of late.silent) expect(await faultsOf(consortium, mspId)).toEqual([]);
+    }
+  });
+
+  it('is not at fault by the auditor’s word; what a release lacks is', async () => {
+    const { consortium, fabric, file, requestId } = await halfReleased();
+    const { fileId } = file.record;
+    const named = { kind: 'no-release' as const, mspId: orgName(3), fileId, detail: 'I say so' };
+    await expect(
+      fabric.submit(AUDITOR, 'ledger/audits:Close', {
+        requestId,
+        outcome: { ...failed, faults: [named] },
+      }),
+    ).rejects.toThrow(/^BAD_ARGUMENT: Org3MSP released nothing/);
+    // What its release lacks only the auditor can see.
+    await fabric.submit(AUDITOR, 'ledger/audits:Close', {
+      requestId,
+      outcome: { ...failed, faults: [{ ...named, mspId: orgName(2) }] },
+    });
+    expect(await faultsOf(consortium, orgName(2))).toHaveLength(1);
+  });
+});
+
 describe('closing', () => {
   const fine = { ok: true, summary: 'opened', faults: [] };
 

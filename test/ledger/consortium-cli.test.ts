@@ -167,6 +167,18 @@ describe('blocktorrent consortium', () => {
     expect(future.value.error.message).toContain('BAD_ARGUMENT');
   });
 
+  it('closes a request of its own, with the report of that request', async () => {
+    const requestId = 'cd'.repeat(32);
+    const unknown = await run('AuditorMSP', 'audit', 'close', requestId);
+    expect(unknown.value.error.message).toContain('NOT_FOUND');
+    const report = await fileOf('report.json', { requestId: 'ef'.repeat(32) });
+    const other = await run('AuditorMSP', 'audit', 'close', requestId, '--report', report);
+    expect([other.code, other.value.error.message]).toEqual([
+      2,
+      expect.stringContaining('no report'),
+    ]);
+  });
+
   it('leaves only where the organisation names itself', async () => {
     const other = await cli('Org4MSP', 'leave', 'Org1MSP');
     expect([other.code, other.value.error.message]).toEqual([1, expect.stringContaining('nobody')]);

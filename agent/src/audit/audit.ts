@@ -9,6 +9,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { rebuildIdentity } from '@blocktorrent/protocol/dealing.ts';
 import type {
+  AuditOutcome,
   AuditRequest,
   Fault,
   FileRecord,
@@ -18,7 +19,7 @@ import type {
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import type { Shard } from '@blocktorrent/protocol/shard.ts';
 import type { Ledger } from '../ledger/ledger.ts';
-import { gatherShards } from './gather.ts';
+import { gatherShards, withoutRelease } from './gather.ts';
 import type { Fetched, FetchTarget, Recovered } from './recover.ts';
 import { recoverFile } from './recover.ts';
 import { verifyAnchored } from './verify-anchored.ts';
@@ -54,6 +55,8 @@ export interface AuditReport {
   readonly failed: readonly { readonly fileId: Hex; readonly reason: string }[];
   /** Failures that the evidence supports. */
   readonly faults: readonly Fault[];
+  /** Holders that had released nothing when enough others had: a fault only past the request's time. */
+  readonly withoutRelease: readonly MspId[];
   /** Owners that could not be reached: no fault by itself. */
   readonly unreachable: readonly MspId[];
   readonly chunks: number;
@@ -88,7 +91,8 @@ export async function runAudit(options: AuditOptions): Promise<AuditReport> {
       if (fault !== null) faults.push(fault);
     }
   }
-  const report = summarise(options.requestId, files, failed, faults);
+  const silent = withoutRelease(gathered.request, gathered.records);
+  const report = summarise(options.requestId, { files, failed, silent }, faults);
   await mkdir(outputDir, { recursive: true, mode: 0o700 });
   await writeFile(join(outputDir, 'report.json'), `${JSON.stringify(report, null, 2)}\n`);
   await publish(report, options);
@@ -132,10 +136,14 @@ function judge(record: FileRecord, error: unknown): { fault: Fault | null; reaso
 
 function summarise(
   requestId: string,
-  files: readonly AuditedFile[],
-  failed: AuditReport['failed'],
+  found: {
+    readonly files: readonly AuditedFile[];
+    readonly failed: AuditReport['failed'];
+    readonly silent: readonly MspId[];
+  },
   all: readonly Fault[],
 ): AuditReport {
+  const { files, failed, silent } = found;
   const chunksFrom: Record<MspId, number> = {};
   for (const file of files) {
     for (const [mspId, count] of Object.entries(file.fromOwner)) {
@@ -149,6 +157,7 @@ function summarise(
     files,
     failed,
     faults: all.filter((fault) => fault.kind !== 'unreachable'),
+    withoutRelease: silent,
     unreachable: [...new Set(unreachable.map((fault) => fault.mspId))],
     chunks: files.reduce((sum, file) => sum + file.chunkCount, 0),
     chunksFrom,
@@ -157,12 +166,16 @@ function summarise(
 
 async function publish(report: AuditReport, options: AuditOptions): Promise<void> {
   if (!options.close) return;
-  const faults = report.faults.slice(0, LIMITS.faultsPerAuditMax);
-  const summary =
-    `${report.files.length} files recovered, ${report.failed.length} not, ` +
-    `${report.faults.length} faults`;
-  await options.ledger.submit('ledger/audits:Close', {
-    requestId: report.requestId,
-    outcome: { ok: report.ok, summary, faults },
-  });
+  const { requestId } = report;
+  const outcome = outcomeOf(report);
+  await options.ledger.submit('ledger/audits:Close', { requestId, outcome });
+}
+
+/** What the ledger keeps of a report. */
+export function outcomeOf(
+  report: Pick<AuditReport, 'ok' | 'files' | 'failed' | 'faults'>,
+): AuditOutcome {
+  const { ok, files, failed, faults } = report;
+  const summary = `${files.length} files recovered, ${failed.length} not, ${faults.length} faults`;
+  return { ok, summary, faults: faults.slice(0, LIMITS.faultsPerAuditMax) };
 }

@@ -62,7 +62,7 @@ export async function gatherShards(options: GatherOptions): Promise<Gathered> {
       const faults = [...opened.values()].flatMap((one) => one.faults);
       return { request, records, shards, faults };
     }
-    requireAlive(request);
+    requireAlive(request, withoutRelease(request, records));
     await pause(pollMs, signal, request);
   }
 }
@@ -138,14 +138,23 @@ async function recordsOf(ledger: Ledger, request: AuditRequest): Promise<FileRec
   return records;
 }
 
-function requireAlive(request: AuditRequest): void {
+/** Holders of the files' shards that have released nothing for the request, sorted. */
+export function withoutRelease(request: AuditRequest, records: readonly FileRecord[]): MspId[] {
+  const released = new Set(request.releases.map((release) => release.mspId));
+  const holders = new Set(records.flatMap((record) => record.dealing.holders));
+  return [...holders].filter((holder) => !released.has(holder)).sort();
+}
+
+function requireAlive(request: AuditRequest, silent: readonly MspId[]): void {
   const { requestId, state } = request;
   if (state === 'denied' || state === 'expired') {
     const votes = request.votes.map((vote) => `${vote.mspId} ${vote.approve ? 'yes' : 'no'}`);
     throw new AuditError(
       state,
       `audit request ${requestId} is ${state} (votes: ${votes.join(', ') || 'none'}; releases: ` +
-        `${request.releases.length}); ask again with "blocktorrent audit request"`,
+        `${request.releases.length}; nothing released by: ${silent.join(', ') || 'nobody'}); ` +
+        '"blocktorrent audit close" makes a fault of a silence after an approval, ' +
+        '"blocktorrent audit request" asks again',
     );
   }
 }

@@ -136,10 +136,11 @@ export async function auditFetch(
       ({ mspId, kind, fileId, detail }) => `fault: ${mspId} ${kind}, file ${fileId}: ${detail}`,
     );
     const failed = report.failed.map(({ fileId, reason }) => `not recovered: ${fileId}: ${reason}`);
+    const silent = report.withoutRelease.map((mspId) => `nothing released by ${mspId} so far`);
     const summary = `${report.files.length} files recovered to ${outputDir}`;
     return {
       value: report,
-      text: [summary, ...failed, ...faults].join('\n'),
+      text: [summary, ...failed, ...faults, ...silent].join('\n'),
       verified: report.ok,
     };
   });

@@ -3,11 +3,13 @@
  * leaving, inspections. Like `actions.ts`: each takes its options and the action's context, prints
  * nothing.
  */
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { fromBase64 } from '@blocktorrent/protocol/bytes.ts';
-import type { Argument, MspId } from '@blocktorrent/protocol/ledger-api.ts';
+import type { Argument, AuditOutcome, MspId } from '@blocktorrent/protocol/ledger-api.ts';
+import type { AuditReport } from '../audit/audit.ts';
 import { type ActionContext, type ActionResult, withLedger } from './actions.ts';
 import { CliError } from './cli-error.ts';
+import { EXIT } from './exit-codes.ts';
 import { table, timeText } from './output.ts';
 
 /** Draws files of a past time range at the policy's rate; `value`: { inspectionId, fromMs, toMs }. */
@@ -23,6 +25,35 @@ export async function drawInspection(
       `organisation: \`blocktorrent audit request --inspection ${inspectionId} --source MSP_ID --reason TEXT\``;
     return { value: { inspectionId, ...range }, text, verified: true };
   });
+}
+
+/**
+ * Closes an audit request with the outcome of a report (null: it was given up). Of one that has
+ * expired after its approval the ledger finds the holders that were silent.
+ */
+export async function closeAudit(
+  options: { readonly requestId: string; readonly reportPath: string | null },
+  context: ActionContext,
+): Promise<ActionResult> {
+  const { requestId, reportPath } = options;
+  const outcome = reportPath === null ? GIVEN_UP : await reportedOutcome(requestId, reportPath);
+  return withLedger(context, async (ledger) => {
+    const { txId } = await ledger.submit('ledger/audits:Close', { requestId, outcome });
+    const request = await ledger.evaluate('ledger/audits:GetRequest', { requestId });
+    const faults = request?.outcome?.faults ?? [];
+    const lines = faults.map(({ mspId, kind, detail }) => `fault: ${mspId} ${kind}: ${detail}`);
+    const text = [`request ${requestId} is closed`, ...lines].join('\n');
+    return { value: { requestId, txId, ok: outcome.ok, faults }, text, verified: true };
+  });
+}
+
+const GIVEN_UP: AuditOutcome = { ok: false, summary: 'closed without a report', faults: [] };
+
+async function reportedOutcome(requestId: string, path: string): Promise<AuditOutcome> {
+  const { outcomeOf } = await import('../audit/audit.ts');
+  const report = JSON.parse(await readFile(path, 'utf8')) as AuditReport;
+  if (report.requestId === requestId) return outcomeOf(report);
+  throw new CliError(`${path} is no report of request ${requestId}`, { exitCode: EXIT.usage });
 }
 
 /** Reports a fault in the name of this organisation; what can be checked is the evidence. */

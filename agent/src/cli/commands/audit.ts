@@ -12,7 +12,7 @@ const STATES = ['any', 'open', 'approved', 'denied', 'expired', 'closed'] as con
 
 export const auditCommand: CliCommand = {
   name: 'audit',
-  describe: 'draw inspections; request, approve, deny, carry out and list audits',
+  describe: 'draw inspections; request, approve, deny, carry out, close and list audits',
   group: 'Audit:',
   register(command, contextOf) {
     draw(command, contextOf);
@@ -20,6 +20,7 @@ export const auditCommand: CliCommand = {
     vote(command, contextOf, 'approve', 'vote for an audit request');
     vote(command, contextOf, 'deny', 'vote against an audit request');
     fetchAudit(command, contextOf);
+    closeAudit(command, contextOf);
     listAudits(command, contextOf);
   },
 };
@@ -148,6 +149,21 @@ function fetchAudit(command: Command, contextOf: ContextOf): void {
           },
           action,
         ),
+      );
+    });
+}
+
+function closeAudit(command: Command, contextOf: ContextOf): void {
+  command
+    .command('close')
+    .description('end one’s own request; once it has expired, silent holders are found by it')
+    .argument('<request-id>', 'as `audit request` printed it', requestId)
+    .option('--report <file>', 'report.json of `audit fetch --no-close`; without it: given up')
+    .action(async (id: string, { report }: { report?: string }) => {
+      const { closeAudit } = await import('../oversight.ts');
+      const reportPath = report === undefined ? null : resolve(report);
+      await runAction(contextOf(), (_, action) =>
+        closeAudit({ requestId: id, reportPath }, action),
       );
     });
 }

@@ -1,0 +1,68 @@
+/**
+ * Holders that were silent past their time: an approved request expired, and their release is missing.
+ *
+ * Nobody has to be believed: request, votes and releases are on the ledger, so the contract itself
+ * looks, in the transaction that closes the request. Late is late only where there was time: between
+ * approval and expiry `releaseTimeMsMin`, and since then as much as clocks may differ.
+ */
+import { toBase64, utf8 } from '@blocktorrent/protocol/bytes.ts';
+import type { Fault, MspId, Vote } from '@blocktorrent/protocol/ledger-api.ts';
+import { LIMITS } from '@blocktorrent/protocol/limits.ts';
+import type { Context } from 'fabric-contract-api';
+import type { StoredRequest } from './audit-state.ts';
+import { CLOCK_AHEAD_MS_MAX } from './record-rules.ts';
+import { requireRecord } from './record-state.ts';
+import { canonicalJson, getJson, nowMs } from './state.ts';
+import { KEY } from './state-keys.ts';
+
+/** The missing releases of a request that nothing has closed, with which nobody may help any more. */
+export async function silentHolders(
+  ctx: Context,
+  request: StoredRequest,
+  members: ReadonlySet<MspId>,
+): Promise<Fault[]> {
+  const { requestId, expiresAtMs } = request;
+  if (nowMs(ctx) < expiresAtMs + CLOCK_AHEAD_MS_MAX) return [];
+  const approvals = await approvalsOf(ctx, request);
+  const approvedAtMs = approvals[request.approvals - 1]?.atMs ?? Number.POSITIVE_INFINITY;
+  if (expiresAtMs - approvedAtMs < LIMITS.releaseTimeMsMin) return [];
+  const silent = new Set<MspId>();
+  for (const holder of request.holders.filter((one) => members.has(one))) {
+    if (!(await hasReleased(ctx, requestId, holder))) silent.add(holder);
+  }
+  const faults: Fault[] = [];
+  for (const fileId of request.fileIds) {
+    if (silent.size === 0) break;
+    const { dealing } = await requireRecord(ctx, fileId);
+    for (const mspId of dealing.holders.filter((holder) => silent.delete(holder))) {
+      const detail = `nothing released for request ${requestId}, approved at ${approvedAtMs}, by ${expiresAtMs}`;
+      const evidence = toBase64(
+        utf8(canonicalJson({ requestId, approvals, approvedAtMs, expiresAtMs, holder: mspId })),
+      );
+      faults.push({ kind: 'no-release', mspId, fileId, detail, evidence });
+    }
+  }
+  return faults;
+}
+
+/** Whether a holder's release for a request is on the ledger. */
+export async function hasReleased(
+  ctx: Context,
+  requestId: string,
+  holder: MspId,
+): Promise<boolean> {
+  return (await getJson(ctx, KEY.release(requestId, holder))) !== null;
+}
+
+/** The votes for a request, the oldest first. */
+async function approvalsOf(
+  ctx: Context,
+  { requestId, voters }: StoredRequest,
+): Promise<{ readonly mspId: MspId; readonly atMs: number }[]> {
+  const approvals: { mspId: MspId; atMs: number }[] = [];
+  for (const voter of voters) {
+    const vote = await getJson<Vote>(ctx, KEY.vote(requestId, voter));
+    if (vote?.approve === true) approvals.push({ mspId: voter, atMs: vote.atMs });
+  }
+  return approvals.sort((a, b) => a.atMs - b.atMs);
+}
