@@ -3,6 +3,8 @@
  *
  * Each throws a Refusal BAD_ARGUMENT that names the number that does not fit.
  */
+
+import { chunkBoundsOf } from '@blocktorrent/protocol/chunking.ts';
 import { DEALT_SCHEMES } from '@blocktorrent/protocol/dealing.ts';
 import type { Policy } from '@blocktorrent/protocol/ledger-api.ts';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
@@ -45,16 +47,8 @@ export function requireWeights(weights: Weights, { members, policy }: Constituti
   }
 }
 
-/** Chunk sizes of a policy, with what stands for absent ones. */
-export function chunkBounds(policy: Policy): { bytesMin: number; bytesMax: number } {
-  return {
-    bytesMin: policy.chunkBytesMin ?? LIMITS.blockBytes,
-    bytesMax: policy.chunkBytesMax ?? LIMITS.chunkBytesMax,
-  };
-}
-
 function requirePolicy(policy: Policy, memberCount: number): void {
-  const { bytesMin, bytesMax } = chunkBounds(policy);
+  const { bytesMin, bytesMax } = chunkBoundsOf(policy);
   const bounds: readonly (readonly [string, number, number])[] = [
     ['k', policy.k, policy.n],
     ['n', policy.n, memberCount],

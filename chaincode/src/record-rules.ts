@@ -5,7 +5,9 @@
  * that failed. That owners are the right ones for each chunk the owners checked themselves, before
  * they signed: digests stay off the ledger.
  */
+
 import { createHash } from 'node:crypto';
+import { chunkBoundsOf } from '@blocktorrent/protocol/chunking.ts';
 import { verifyDealing } from '@blocktorrent/protocol/dealing.ts';
 import type {
   Epoch,
@@ -23,7 +25,6 @@ import {
   verifyReceipt,
 } from '@blocktorrent/protocol/receipt.ts';
 import type { PeerLookup } from './consortium-state.ts';
-import { chunkBounds } from './constitution-rules.ts';
 import { Refusal, within } from './refusal.ts';
 
 /** How far a source's clock may be ahead of the transaction's time. */
@@ -127,7 +128,7 @@ export async function checkRecord(
   atMs: number,
 ): Promise<void> {
   const { bytes, chunkCount } = record;
-  const { bytesMin, bytesMax } = chunkBounds(expected.policy);
+  const { bytesMin, bytesMax } = chunkBoundsOf(expected.policy);
   const most = Math.ceil(bytes / bytesMin);
   const least = Math.ceil(bytes / bytesMax);
   if (chunkCount < least || chunkCount > most) {

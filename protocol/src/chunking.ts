@@ -9,6 +9,7 @@
 import { sha1 } from '@noble/hashes/legacy.js';
 import { concatBytes, equalBytes, fromUtf8, utf8 } from './bytes.ts';
 import { ProtocolError } from './errors.ts';
+import type { Policy } from './ledger-api.ts';
 import { LIMITS } from './limits.ts';
 
 /** Length of one SHA-1 piece hash, in bytes. */
@@ -26,18 +27,39 @@ export interface TorrentInfo {
   readonly pieces: Uint8Array;
 }
 
+/** Sizes between which a chunk's lies, in bytes, both inclusive; a shorter file is one chunk. */
+export interface ChunkBounds {
+  readonly bytesMin: number;
+  readonly bytesMax: number;
+}
+
+/** Chunk sizes that a policy allows, with what stands for absent ones. */
+export function chunkBoundsOf(
+  policy: Pick<Policy, 'chunkBytesMin' | 'chunkBytesMax'>,
+): ChunkBounds {
+  return {
+    bytesMin: policy.chunkBytesMin ?? LIMITS.blockBytes,
+    bytesMax: policy.chunkBytesMax ?? LIMITS.chunkBytesMax,
+  };
+}
+
 /**
- * Smallest multiple of 16 KiB that cuts `fileBytes` into at most `chunksTarget` chunks, or the
- * largest chunk allowed where that is smaller. Throws ProtocolError `too-large` past `LIMITS`.
+ * Smallest multiple of 16 KiB within `bounds` that cuts `fileBytes` into at most `chunksTarget`
+ * chunks, or the largest chunk allowed where that is smaller. Throws ProtocolError `too-large` past
+ * `LIMITS`.
  */
-export function chunkBytesFor(fileBytes: number, chunksTarget: number): number {
+export function chunkBytesFor(
+  fileBytes: number,
+  chunksTarget: number,
+  { bytesMin, bytesMax }: ChunkBounds = chunkBoundsOf({}),
+): number {
   requireFileBytes(fileBytes);
   if (!Number.isSafeInteger(chunksTarget) || chunksTarget < 1) {
     throw new ProtocolError('bad-argument', `chunksTarget: expected >= 1, got ${chunksTarget}`);
   }
   const chunks = Math.min(chunksTarget, LIMITS.chunksPerFileMax);
   const blocks = Math.ceil(fileBytes / (chunks * LIMITS.blockBytes));
-  return Math.min(blocks * LIMITS.blockBytes, LIMITS.chunkBytesMax);
+  return Math.min(Math.max(blocks * LIMITS.blockBytes, bytesMin), bytesMax);
 }
 
 /** Number of chunks of `chunkBytes` in a file of `fileBytes`; the last may be shorter. */

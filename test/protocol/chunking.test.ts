@@ -29,6 +29,14 @@ describe('chunk sizes', () => {
     expect(chunkBytesFor(fileBytes, target)).toBe(expected);
   });
 
+  it('stay within what a policy allows', () => {
+    const bounds = { bytesMin: 64 * KiB, bytesMax: 128 * KiB };
+    expect(chunkBytesFor(1_000_000, 200, bounds)).toBe(64 * KiB);
+    expect(chunkBytesFor(1_000_000, 10, bounds)).toBe(112 * KiB);
+    expect(chunkBytesFor(1_000_000, 1, bounds)).toBe(128 * KiB);
+    expect(chunkBytesFor(1, 200, bounds)).toBe(64 * KiB);
+  });
+
   it('are the smallest that do', () => {
     const seed = seedOfRun();
     const random = new Seeded(seed);
