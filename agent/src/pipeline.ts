@@ -13,6 +13,7 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { chunkBoundsOf } from '@blocktorrent/protocol/chunking.ts';
 import { distribute } from './distribute/distribute.ts';
 import {
   DistributeError,
@@ -84,7 +85,7 @@ function step(
 }
 
 async function seal(file: QueuedFile, house: House, signal: AbortSignal): Promise<FilePatch> {
-  const { config, random, metrics } = house;
+  const { config, random, metrics, view } = house;
   if (!existsSync(file.inputPath)) {
     throw new GiveUp(`${file.inputPath} is not there any more; it was not sealed`);
   }
@@ -97,6 +98,8 @@ async function seal(file: QueuedFile, house: House, signal: AbortSignal): Promis
     recipients,
     random,
     chunksTarget: config.seal.chunksTarget,
+    // Before the ledger was ever reached: the protocol's own bounds.
+    ...(view.known ? { chunkBounds: chunkBoundsOf(view.policy()) } : {}),
     signal,
   });
   metrics.add('sealFiles', 1, { kind: file.kind });

@@ -12,11 +12,19 @@ import {
   recipientOf,
 } from '@blocktorrent/protocol/age.ts';
 import { concatBytes, equalBytes, toHex } from '@blocktorrent/protocol/bytes.ts';
-import { chunkLengthOf, decodeInfo, infoHashOf } from '@blocktorrent/protocol/chunking.ts';
+import {
+  chunkBoundsOf,
+  chunkLengthOf,
+  decodeInfo,
+  infoHashOf,
+} from '@blocktorrent/protocol/chunking.ts';
 import { digestChunk, packDigests } from '@blocktorrent/protocol/digest.ts';
 import { padmeSize } from '@blocktorrent/protocol/padding.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type OpenFileOptions, openFile } from '../../agent/src/crypto/open.ts';
+import type { House } from '../../agent/src/house.ts';
+import { pipeline } from '../../agent/src/pipeline.ts';
+import type { QueuedFile } from '../../agent/src/runtime/file-queue.ts';
 import { type SealFileOptions, sealFile } from '../../agent/src/seal/seal.ts';
 import { codeOf } from '../support/errors.ts';
 import { Seeded } from '../support/seeded.ts';
@@ -76,6 +84,46 @@ async function codeOfOpening(content: Uint8Array, plainBytesMax?: number) {
 }
 
 describe('sealing', () => {
+  it('in the pipeline asks the ledger’s policy, and goes on where that was never reached', async () => {
+    const chunks: number[] = [];
+    await mkdir(path('spool'));
+    await writeFile(path('in'), random.bytes(1_000_000));
+    for (const known of [true, false]) {
+      const house = {
+        config: {
+          dataDir: directory,
+          seal: { chunksTarget: 200, recipients: [] },
+          distribute: { filesInFlight: 1 },
+        },
+        random: random.bytes,
+        metrics: { add: () => undefined, observe: () => undefined },
+        view: { known, policy: () => ({ chunkBytesMin: 64 * KiB }) },
+        ciphertextPathOf: () => path('out.age'),
+        spoolIsFull: () => false,
+      } as unknown as House;
+      const file = { id: 1, kind: 'file', inputPath: path('in'), recipients: [] };
+      const [step] = pipeline(house);
+      const [patch] = (await step?.run([file as unknown as QueuedFile], signal)) ?? [];
+      if (typeof patch !== 'object' || !('info' in patch)) throw new Error('sealed, expected');
+      chunks.push(decodeInfo(patch.info ?? new Uint8Array()).pieceLength);
+    }
+    expect(chunks).toEqual([64 * KiB, 16 * KiB]);
+  });
+
+  it('cuts into chunks of the sizes that the policy allows', async () => {
+    const plain = random.bytes(1_000_000);
+    for (const [target, chunkBytes] of [
+      [200, 64 * KiB],
+      [1, 128 * KiB],
+    ] as const) {
+      const chunkBounds = chunkBoundsOf({ chunkBytesMin: 64 * KiB, chunkBytesMax: 128 * KiB });
+      const sealed = await seal(plain, { chunksTarget: target, chunkBounds });
+      expect(sealed.chunkBytes).toBe(chunkBytes);
+      expect(sealed.chunkCount).toBe(Math.ceil(sealed.ciphertextBytes / chunkBytes));
+      expect(decodeInfo(sealed.info).pieceLength).toBe(chunkBytes);
+    }
+  });
+
   it.each([0, 1, 100, 64 * KiB, 1_000_000])(
     'and opening %i bytes gives them back',
     async (size) => {

@@ -5,7 +5,12 @@
  * chunk. It keeps hash states and results, never a chunk's bytes.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { chunkBytesFor, chunkCountOf, PIECE_HASH_BYTES } from '@blocktorrent/protocol/chunking.ts';
+import {
+  type ChunkBounds,
+  chunkBytesFor,
+  chunkCountOf,
+  PIECE_HASH_BYTES,
+} from '@blocktorrent/protocol/chunking.ts';
 import { DIGEST_BYTES, packDigests } from '@blocktorrent/protocol/digest.ts';
 
 /** Hashes of one ciphertext whose size is known before its bytes. */
@@ -21,9 +26,9 @@ export class ChunkHasher {
   #chunkFilled = 0;
   #index = 0;
 
-  /** For a ciphertext of `fileBytes` in at most `chunksTarget` chunks. */
-  constructor(fileBytes: number, chunksTarget: number) {
-    this.chunkBytes = chunkBytesFor(fileBytes, chunksTarget);
+  /** For a ciphertext of `fileBytes` in at most `chunksTarget` chunks, each within `bounds`. */
+  constructor(fileBytes: number, chunksTarget: number, bounds?: ChunkBounds) {
+    this.chunkBytes = chunkBytesFor(fileBytes, chunksTarget, bounds);
     this.chunkCount = chunkCountOf(fileBytes, this.chunkBytes);
     this.pieces = new Uint8Array(PIECE_HASH_BYTES * this.chunkCount);
     this.digests = new Uint8Array(DIGEST_BYTES * this.chunkCount);

@@ -16,7 +16,7 @@ import {
   recipientOf,
 } from '@blocktorrent/protocol/age.ts';
 import { toHex } from '@blocktorrent/protocol/bytes.ts';
-import { encodeInfo, infoHashOf } from '@blocktorrent/protocol/chunking.ts';
+import { type ChunkBounds, encodeInfo, infoHashOf } from '@blocktorrent/protocol/chunking.ts';
 import {
   PADDING_HEADER_BYTES,
   paddingFor,
@@ -41,6 +41,8 @@ export interface SealFileOptions {
   readonly random: Random;
   /** Chunks to aim at; a big file may have more where chunks would be too big. */
   readonly chunksTarget: number;
+  /** Sizes that the consortium's policy allows; absent: those of the protocol. */
+  readonly chunkBounds?: ChunkBounds;
   readonly signal: AbortSignal;
 }
 
@@ -139,14 +141,14 @@ async function encrypt(
   compressedPath: string,
   options: SealFileOptions,
 ): Promise<Omit<SealedFile, 'plainBytes'>> {
-  const { outputPath, chunksTarget, random, signal } = options;
+  const { outputPath, chunksTarget, chunkBounds, random, signal } = options;
   const identity = identityFromRandom(random(32));
   const recipient = recipientOf(identity);
   const recipients = [...new Set([recipient, ...options.recipients])];
   const { size: compressedBytes } = await stat(compressedPath);
   const { totalBytes: paddedBytes, frameBytes } = paddingFor(compressedBytes);
   const ciphertextBytes = encryptedBytesOf(paddedBytes, recipients.length);
-  const hasher = new ChunkHasher(ciphertextBytes, chunksTarget);
+  const hasher = new ChunkHasher(ciphertextBytes, chunksTarget, chunkBounds);
   const padded = withPadding(readPieces(compressedPath), frameBytes);
   const ciphertext = encryptStream(padded, recipients, random, nodeAead);
   await writeWhole(outputPath, hashed(ciphertext, hasher), { signal });
