@@ -104,7 +104,8 @@ async function serve(options: Options, wrap: Wrap): Promise<string> {
   process.env.CORE_CHAINCODE_LOGGING_LEVEL ??= 'WARNING';
   const { default: shim } = await import('fabric-shim');
   const { createChaincode } = await import('./contracts.ts');
-  const chaincode = wrap(createChaincode(options.chaincode));
+  const { withinTimeWindow } = await import('./time-window.ts');
+  const chaincode = withinTimeWindow(wrap(createChaincode(options.chaincode)), Date.now);
   for (let attempt = 1; ; attempt++) {
     const port = options.port === 0 ? await freePort(options.host) : options.port;
     const address = `${options.host}:${port}`;

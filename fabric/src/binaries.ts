@@ -5,6 +5,7 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
 import { FabricError } from './error.ts';
+import { run } from './run.ts';
 
 /** What a network needs. cryptogen is not among them: certificates are made here. */
 const PROGRAMS = ['peer', 'orderer', 'configtxgen', 'osnadmin'] as const;
@@ -42,6 +43,12 @@ export function missingBinaries(env: NodeJS.ProcessEnv = process.env): string | 
     if (error instanceof FabricError) return error.message;
     throw error;
   }
+}
+
+/** Whether these are of Fabric 2: its peers lack TimeWindowCheck and its orderers SmartBFT. */
+export async function isVersion2(binaries: Binaries): Promise<boolean> {
+  const { stdout } = await run(binaries.peer, ['version']);
+  return /^ *Version: v?2\./m.test(stdout);
 }
 
 function locate(program: string, folders: readonly string[]): string | null {

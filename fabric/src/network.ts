@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { chaincodeDefinitions } from '../../chaincode/collections.ts';
 import { type OrganisationPki, organisationPki } from '../../devledger/src/pki.ts';
-import { type Binaries, findBinaries } from './binaries.ts';
+import { type Binaries, findBinaries, isVersion2 } from './binaries.ts';
 import { startChaincodes } from './chaincode-processes.ts';
 import {
   createGenesis,
@@ -243,12 +243,19 @@ async function create(binaries: Binaries, options: PlanOptions): Promise<FabricN
   if ((await readdir(dir)).length > 0) {
     throw new FabricError('usage', `${dir} is neither empty nor a network made by "up"`);
   }
+  const isFabric2 = await isVersion2(binaries);
+  if (isFabric2 && options.consensus === 'bft') {
+    throw new FabricError('usage', `${binaries.peer} is Fabric 2.x, SmartBFT needs Fabric 3`);
+  }
   const plan = await planNetwork(options);
   savePlan(plan);
   await createMaterial(plan);
   await createGenesis(binaries, plan);
   for (const { mspId, peer } of organisationsWithPeer(plan)) {
-    await writeFile(join(peer.home, 'core.yaml'), stringify(peerConfig(plan, mspId, peer)));
+    await writeFile(
+      join(peer.home, 'core.yaml'),
+      stringify(peerConfig(plan, mspId, peer, isFabric2)),
+    );
   }
   for (const orderer of plan.orderers) {
     await writeFile(join(orderer.home, 'orderer.yaml'), stringify(ordererConfig(plan, orderer)));

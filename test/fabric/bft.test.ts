@@ -9,7 +9,7 @@ import { deposit, found, readShard } from '../support/fabric-transactions.ts';
 
 const MEMBERS = ['Org1MSP', 'Org2MSP', 'Org3MSP', 'Org4MSP'];
 
-describe.runIf(process.env.BLOCKTORRENT_FABRIC === '1')('four orderers under SmartBFT', () => {
+describe.runIf(process.env.BLOCKTORRENT_FABRIC_BFT === '1')('four orderers under SmartBFT', () => {
   let network: FabricNetwork;
   let ledger: FabricLedger;
   let parent: string;

@@ -71,10 +71,8 @@ describe.runIf(process.env.BLOCKTORRENT_FABRIC === '1')('a network of four organ
   it('refuses a proposal whose time is three minutes old', async () => {
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() - 180_000 });
     try {
-      await expect(deposit(ledgerOf('Org2MSP'), HOLDERS)).rejects.toMatchObject({
-        code: 'endorse',
-        message: expect.stringContaining('timestamp'),
-      });
+      // Fabric 3's peers say it, on 2.5 the chaincode does.
+      await expect(deposit(ledgerOf('Org2MSP'), HOLDERS)).rejects.toThrow('timestamp');
     } finally {
       vi.useRealTimers();
     }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { findBinaries, missingBinaries } from '../../fabric/src/binaries.ts';
+import { findBinaries, isVersion2, missingBinaries } from '../../fabric/src/binaries.ts';
 import { configtx, majorityOf, PROFILE } from '../../fabric/src/configtx.ts';
 import { definitionsFor, signaturePolicy, writeDefinitions } from '../../fabric/src/definition.ts';
 import { packageChaincode } from '../../fabric/src/package.ts';
@@ -42,6 +42,18 @@ describe('Fabric’s programs', () => {
       await writeFile(join(dir, program), '#!/bin/sh\n', { mode: 0o755 });
     }
     expect(findBinaries({ PATH: `/nowhere:${dir}` }).peer).toBe(join(dir, 'peer'));
+  });
+
+  it.each([
+    ['v2.5.16', true],
+    ['v3.1.5', false],
+    ['latest', false],
+  ])('of version %s are Fabric 2: %s', async (version, expected) => {
+    const said = `#!/bin/sh\nprintf 'peer:\\n Version: ${version}\\n Go version: go1.26.8\\n'\n`;
+    for (const program of ['peer', 'orderer', 'configtxgen', 'osnadmin']) {
+      await writeFile(join(dir, program), said, { mode: 0o755 });
+    }
+    expect(await isVersion2(findBinaries({ FABRIC_BIN: dir }))).toBe(expected);
   });
 });
 
