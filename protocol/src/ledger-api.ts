@@ -414,5 +414,5 @@ export function bundleName(txId: string): string {
   return `shards/${txId}`;
 }
 
-/** Certificate attribute that says what an identity may do: `agent`, `auditor` or `admin`. */
+/** Certificate attribute that says what an identity may do: `agent`, `gateway`, `auditor` or `admin`. */
 export const ROLE_ATTRIBUTE = 'role';
