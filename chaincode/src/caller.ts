@@ -9,8 +9,11 @@ import type { Context } from 'fabric-contract-api';
 import { type Constitution, loadConstitution } from './consortium-state.ts';
 import { Refusal } from './refusal.ts';
 
-/** What an identity may do. */
-export type Role = 'agent' | 'auditor' | 'admin';
+/**
+ * What an identity may do. `gateway` is an agent's that only collects: it brings its organisation's files, and speaks for it
+ * in nothing else.
+ */
+export type Role = 'agent' | 'gateway' | 'auditor' | 'admin';
 
 /** The caller's organisation, if its role is one of `roles`; a Refusal NOT_ALLOWED otherwise. */
 export function requireRole(ctx: Context, ...roles: readonly Role[]): MspId {
@@ -23,6 +26,9 @@ export function requireRole(ctx: Context, ...roles: readonly Role[]): MspId {
   }
   return ctx.clientIdentity.getMSPID();
 }
+
+/** Roles that bring files: deposit, record, anchor. */
+export const COLLECTORS = ['agent', 'gateway'] as const satisfies readonly Role[];
 
 /** The constitution, and the caller's organisation if it is a member and its role fits. */
 export async function requireMember(

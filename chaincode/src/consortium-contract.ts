@@ -93,18 +93,24 @@ export class ConsortiumContract
 
   /**
    * Registers or changes a peer of the caller's own organisation; saying the same is harmless.
-   * Who: an agent or admin of a member. When: any time.
+   * Who: an agent or admin of a member; a gateway for peers that only `ingest`. When: any time.
    * Effects: the peer's key, roles and address. A new key joins its history: what it signed under
    * an older one counts as before, until `RevokeKey`.
    * Event: `consortium-changed` peer; none where nothing changes.
-   * Errors: BAD_ARGUMENT, TOO_LARGE (too many keys), NOT_FOUNDED, NOT_ALLOWED (a revoked key).
+   * Errors: BAD_ARGUMENT, TOO_LARGE (too many keys), NOT_FOUNDED, NOT_ALLOWED (a revoked key; a gateway for a
+   * peer that stores).
    */
   async RegisterPeer(ctx: Context, argument: string): Promise<null> {
     const input = parseArgument(argument, ARGUMENTS['ledger/consortium:RegisterPeer']);
-    const { mspId } = await requireMember(ctx, 'agent', 'admin');
+    const { mspId } = await requireMember(ctx, 'agent', 'admin', 'gateway');
     const key = KEY.peer(mspId, input.name);
     const before = await getJson<Peer>(ctx, key);
     const roles = [...input.roles].sort();
+    if (ctx.clientIdentity.assertAttributeValue(ROLE_ATTRIBUTE, 'gateway')) {
+      if ([...roles, ...(before?.roles ?? [])].includes('store')) {
+        throw new Refusal('NOT_ALLOWED', 'a gateway may not register a peer that stores');
+      }
+    }
     const peer: Peer = { mspId, ...input, roles, keys: withKey(ctx, before, input.overlayKey) };
     if (canonicalJson(before) === canonicalJson(peer)) return null;
     await putJson(ctx, key, peer);

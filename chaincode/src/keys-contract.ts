@@ -35,7 +35,7 @@ import {
 } from '@blocktorrent/protocol/shard.ts';
 import type { Context } from 'fabric-contract-api';
 import { ARGUMENTS } from './arguments.ts';
-import { requireRole } from './caller.ts';
+import { COLLECTORS, requireRole } from './caller.ts';
 import { parseArgument } from './checks.ts';
 import { BlockTorrentContract, type TransactionsOf } from './contract.ts';
 import { peersOfAll } from './key-policies.ts';
@@ -67,7 +67,7 @@ export class KeysContract extends BlockTorrentContract implements TransactionsOf
 
   /**
    * Splits the transient identity among the holders; returns what everybody may know.
-   * Who: an agent of a member: of an organisation that has a collection of its own. When: any time;
+   * Who: an agent or gateway of a member: of an organisation that has a collection of its own. When: any time;
    * `records` decides later whether the dealing is the right one.
    * Effects: a shard in each holder's collection, and the dealing under the transaction's id.
    * Event: none. Errors: BAD_ARGUMENT, NOT_ALLOWED, BAD_KEY (the identity is another recipient's).
@@ -109,7 +109,7 @@ export class KeysContract extends BlockTorrentContract implements TransactionsOf
 
   /**
    * Stores a deposited shard again, the same bytes under a new name, for a holder whose peer was away.
-   * Who: an agent of the depositor, while it is a member. When: any time after the deposit.
+   * Who: an agent or gateway of the depositor, while it is a member. When: any time after the deposit.
    * Effects: the shard in its holder's collection, where to find it in the deposit's entry. Event: none.
    * Errors: BAD_ARGUMENT, NOT_ALLOWED, NOT_FOUND, WRONG_DEALING, NOT_HOLDER, BAD_DIGEST.
    */
@@ -287,7 +287,7 @@ function shardsOf(bytes: Uint8Array | null): Uint8Array[] {
  * beforehand would let them hold up every deposit (MVCC_READ_CONFLICT).
  */
 async function requireDepositor(ctx: Context): Promise<MspId> {
-  const mspId = requireRole(ctx, 'agent');
+  const mspId = requireRole(ctx, ...COLLECTORS);
   try {
     await ctx.stub.getPrivateDataHash(shardCollection(mspId), ctx.stub.getTxID());
   } catch (error) {

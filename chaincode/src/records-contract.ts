@@ -16,7 +16,7 @@ import type {
 } from '@blocktorrent/protocol/ledger-api.ts';
 import type { Context } from 'fabric-contract-api';
 import { ARGUMENTS } from './arguments.ts';
-import { requireMember } from './caller.ts';
+import { COLLECTORS, requireMember } from './caller.ts';
 import { parseArgument } from './checks.ts';
 import {
   loadEpochs,
@@ -55,7 +55,7 @@ export class RecordsContract
 
   /**
    * Records one file of the caller's, as `RecordMany` with one.
-   * Who: an agent of a member, for a gateway of its own. When: as the next step of that gateway's
+   * Who: an agent or gateway of a member, for a gateway of its own. When: as the next step of that gateway's
    * chain. Effects: record, master table, place in the source's list, end of the chain.
    * Event: `recorded`. Errors: as `RecordMany`.
    */
@@ -82,14 +82,14 @@ export class RecordsContract
 
   /**
    * Records that a file was given up, so that later ones of its chain go on.
-   * Who: an agent of a member, for a gateway of its own. When: as the next step of its chain.
+   * Who: an agent or gateway of a member, for a gateway of its own. When: as the next step of its chain.
    * Effects: a void record under a key of the source's own, which keeps nobody else from recording
    * a file of that id; place in the list, end of the chain. Event: `voided`.
    * Errors: BAD_ARGUMENT, NOT_FOUNDED, NOT_ALLOWED, WRONG_CHAIN, ALREADY_EXISTS.
    */
   async Void(ctx: Context, argument: string): Promise<null> {
     const input = parseArgument(argument, ARGUMENTS['ledger/records:Void']);
-    const { mspId: source } = await requireMember(ctx);
+    const { mspId: source } = await requireMember(ctx, ...COLLECTORS);
     await requireGateway(peerLookup(ctx), source, input.gateway);
     requireNext(await chainHead(ctx, source, input.gateway), input);
     const { current } = await loadEpochs(ctx);
@@ -103,7 +103,7 @@ export class RecordsContract
 
   /**
    * Adds receipts that came after the record.
-   * Who: an agent of the source, or of an owner for its own. When: any time after the record.
+   * Who: an agent or gateway of the source, or of an owner for its own. When: any time after the record.
    * Effects: each receipt under a key of its own; a record shows `lateReceiptsPerOwnerMax` of each
    * owner. Event: `receipts`.
    * Errors: BAD_ARGUMENT, TOO_LARGE, NOT_FOUNDED, NOT_ALLOWED, NOT_FOUND, WRONG_RECEIPT, and the
@@ -114,7 +114,7 @@ export class RecordsContract
       argument,
       ARGUMENTS['ledger/records:AppendReceipts'],
     );
-    const { mspId, constitution } = await requireMember(ctx);
+    const { mspId, constitution } = await requireMember(ctx, ...COLLECTORS);
     const record = await requireRecord(ctx, fileId);
     if (mspId !== record.source && receipts.some((receipt) => receipt.mspId !== mspId)) {
       throw new Refusal('NOT_ALLOWED', `${mspId} may append only its own receipts to ${fileId}`);
@@ -173,13 +173,13 @@ export class RecordsContract
   /**
    * Anchors a gateway's running chain hash. Every anchor is kept by its count: a reading that was
    * changed afterwards no longer leads to the anchored head. Saying the last one again is harmless.
-   * Who: an agent of a member, for a gateway of its own. When: any time; counts only grow, batches
+   * Who: an agent or gateway of a member, for a gateway of its own. When: any time; counts only grow, batches
    * never go back. Effects: the latest anchor, and the one of this count. Event: `anchored`.
    * Errors: BAD_ARGUMENT, NOT_FOUNDED, NOT_ALLOWED, WRONG_CHAIN.
    */
   async Anchor(ctx: Context, argument: string): Promise<null> {
     const input = parseArgument(argument, ARGUMENTS['ledger/records:Anchor']);
-    const { mspId: source } = await requireMember(ctx);
+    const { mspId: source } = await requireMember(ctx, ...COLLECTORS);
     await requireGateway(peerLookup(ctx), source, input.gateway);
     const { gateway, batch, count, head } = input;
     const key = KEY.anchor(source, gateway);
@@ -280,7 +280,7 @@ export class RecordsContract
 
 /** Checks and writes a run; the head moves on here, because reads do not see own writes. */
 async function recordRun(ctx: Context, records: readonly RecordInput[]): Promise<void> {
-  const { mspId: source, constitution } = await requireMember(ctx);
+  const { mspId: source, constitution } = await requireMember(ctx, ...COLLECTORS);
   const gateway = records[0]?.gateway ?? '';
   const peers = peerLookup(ctx);
   await requireGateway(peers, source, gateway);

@@ -204,6 +204,39 @@ describe('contract consortium', () => {
     ).rejects.toThrow(/^NOT_FOUNDED: /);
   });
 
+  it('lets a gateway register gateways, but no peer that stores, nor take one over', async () => {
+    const { fabric } = await new TrialConsortium().found();
+    const gateway = { mspId: orgName(1), role: 'gateway' };
+    const register = (name: string, roles: readonly ('ingest' | 'store')[]) =>
+      fabric.submit(gateway, 'ledger/consortium:RegisterPeer', {
+        ...{ name, roles, overlayKey: '11'.repeat(32), dhtAddress: '' },
+      });
+    await register('gateway-1', ['ingest']);
+    for (const roles of [['store'], ['ingest', 'store']] as const) {
+      await expect(register('gateway-2', roles)).rejects.toThrow(/^NOT_ALLOWED: a gateway may not/);
+    }
+    await expect(register('admin', ['ingest'])).rejects.toThrow(/^NOT_ALLOWED: a gateway may not/);
+  });
+
+  it('takes a whole file from a gateway, which then may not vote, confirm or leave', async () => {
+    const consortium = await new TrialConsortium().found();
+    const { fabric, names } = consortium;
+    const gateway = { mspId: orgName(1), role: 'gateway' };
+    const { record } = await consortium.file();
+    await fabric.submit(gateway, 'ledger/records:Record', record);
+    await fabric.submit(gateway, 'ledger/records:Anchor', {
+      ...{ gateway: 'gateway-1', batch: 1, count: 1, head: '11'.repeat(32) },
+    });
+    const holder = { mspId: record.dealing.holders[0] ?? '', role: 'gateway' };
+    const { fileId } = record;
+    expect(names).toContain(holder.mspId);
+    const refused = /^NOT_ALLOWED: expected an identity with role agent/;
+    await expect(
+      fabric.submit(holder, 'ledger/audits:Confirm', { fileIds: [fileId] }),
+    ).rejects.toThrow(refused);
+    await expect(fabric.submit(gateway, 'ledger/consortium:Leave', {})).rejects.toThrow(refused);
+  });
+
   it('registers peers of the caller only, and the same again without writing', async () => {
     const consortium = await new TrialConsortium().found();
     const events = consortium.fabric.events.length;

@@ -99,10 +99,18 @@ describe.each(names)('%s', (name) => {
 });
 
 /** Who may call a transaction. */
-type Who = 'agent' | 'agent or admin' | 'party' | 'revoker' | 'auditor' | 'anybody';
+type Who =
+  | 'agent'
+  | 'collector'
+  | 'registrar'
+  | 'agent or admin'
+  | 'party'
+  | 'revoker'
+  | 'auditor'
+  | 'anybody';
 const WHO: { readonly [T in TransactionName]: Who } = {
   'ledger/consortium:Found': 'agent or admin',
-  'ledger/consortium:RegisterPeer': 'agent or admin',
+  'ledger/consortium:RegisterPeer': 'registrar',
   'ledger/consortium:RevokeCertificates': 'revoker',
   'ledger/consortium:RevokeKey': 'agent or admin',
   'ledger/consortium:OpenEpoch': 'agent or admin',
@@ -118,12 +126,12 @@ const WHO: { readonly [T in TransactionName]: Who } = {
   'ledger/consortium:GetFault': 'anybody',
   'ledger/consortium:ListFaults': 'anybody',
   'ledger/consortium:ListPenalties': 'anybody',
-  'ledger/records:Record': 'agent',
-  'ledger/records:RecordMany': 'agent',
-  'ledger/records:Void': 'agent',
-  'ledger/records:AppendReceipts': 'agent',
+  'ledger/records:Record': 'collector',
+  'ledger/records:RecordMany': 'collector',
+  'ledger/records:Void': 'collector',
+  'ledger/records:AppendReceipts': 'collector',
   'ledger/records:RecordReplacement': 'agent',
-  'ledger/records:Anchor': 'agent',
+  'ledger/records:Anchor': 'collector',
   'ledger/records:GetRecord': 'anybody',
   'ledger/records:GetMasterTable': 'anybody',
   'ledger/records:ListRecords': 'anybody',
@@ -141,9 +149,9 @@ const WHO: { readonly [T in TransactionName]: Who } = {
   'ledger/audits:Close': 'auditor',
   'ledger/audits:GetRequest': 'anybody',
   'ledger/audits:ListRequests': 'anybody',
-  'keys/keys:Deposit': 'agent',
-  'keys/keys:DepositMany': 'agent',
-  'keys/keys:Reissue': 'agent',
+  'keys/keys:Deposit': 'collector',
+  'keys/keys:DepositMany': 'collector',
+  'keys/keys:Reissue': 'collector',
   'keys/keys:GetDealing': 'anybody',
   'keys/keys:GetShard': 'agent',
   'keys/keys:GetShards': 'agent',
@@ -156,9 +164,14 @@ const CALLERS: readonly [string, Caller, readonly Who[]][] = [
   [
     'an agent of a member',
     { mspId: MEMBER, role: 'agent' },
-    ['agent', 'agent or admin', 'party', 'revoker'],
+    ['agent', 'collector', 'registrar', 'agent or admin', 'party', 'revoker'],
   ],
-  ['an admin of a member', { mspId: MEMBER, role: 'admin' }, ['agent or admin', 'revoker']],
+  [
+    'an admin of a member',
+    { mspId: MEMBER, role: 'admin' },
+    ['registrar', 'agent or admin', 'revoker'],
+  ],
+  ['a gateway of a member', { mspId: MEMBER, role: 'gateway' }, ['collector', 'registrar']],
   ['an auditor', AUDITOR, ['auditor', 'party', 'revoker']],
   ['somebody of a member without a role', { mspId: MEMBER, role: null }, []],
   ['an auditor of an organisation that audits nothing', { mspId: MEMBER, role: 'auditor' }, []],
@@ -166,6 +179,7 @@ const CALLERS: readonly [string, Caller, readonly Who[]][] = [
   ['an admin of the auditors', { mspId: AUDITOR.mspId, role: 'admin' }, []],
   ['an agent of a stranger', { mspId: STRANGER, role: 'agent' }, []],
   ['an admin of a stranger', { mspId: STRANGER, role: 'admin' }, []],
+  ['a gateway of a stranger', { mspId: STRANGER, role: 'gateway' }, []],
   ['an auditor of a stranger', { mspId: STRANGER, role: 'auditor' }, []],
 ];
 

@@ -8,7 +8,7 @@ const ATTRIBUTES_OID = '1.2.3.4.5.6.7.8.1';
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 
 const made = new Map<string | null, Buffer>();
-for (const role of ['agent', 'auditor', 'admin', null]) made.set(role, await make(role));
+for (const role of ['agent', 'gateway', 'auditor', 'admin', null]) made.set(role, await make(role));
 
 /** PEM of a certificate with attribute `role`; null is one without attributes. */
 export function certificateOf(role: string | null): Buffer {
