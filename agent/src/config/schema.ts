@@ -110,7 +110,25 @@ function ledgerSection(paths: PathFields) {
       certFile: paths
         .file('ledger/cert.pem')
         .describe("PEM certificate of this agent's Fabric identity."),
-      keyFile: paths.file('ledger/key.pem').describe('PEM private key of that certificate.'),
+      keyFile: paths
+        .file('ledger/key.pem')
+        .optional()
+        .meta(IN_SAMPLE)
+        .describe('PEM private key of that certificate; with `ledger.pkcs11` it is not read.'),
+      pkcs11: z
+        .strictObject({
+          module: paths.file('/usr/lib/softhsm/libsofthsm2.so').describe("The maker's library."),
+          label: text('a token label', 'blocktorrent').describe('Label of the token.'),
+          pinFile: paths.file('ledger/pin').describe('File with the user PIN.'),
+          keyId: z
+            .string()
+            .regex(/^([0-9a-f]{2})+$/, { error: 'hex digits, lower case' })
+            .meta({ examples: ['a1b2'] })
+            .optional()
+            .describe('CKA_ID of the key; by default SHA-256 of the public point.'),
+        })
+        .optional()
+        .describe('That private key in a hardware module (npm package pkcs11js needed).'),
       peers: z
         .array(peer)
         .min(1, { error: 'at least one peer' })
@@ -345,6 +363,7 @@ export function crossIssues(config: unknown): SchemaIssue[] {
     mqtt?: unknown;
     sources?: unknown;
     overlay?: unknown;
+    ledger?: unknown;
     batch?: unknown;
   };
   const roles: unknown[] = Array.isArray(value.roles) ? value.roles : [];
@@ -361,6 +380,10 @@ export function crossIssues(config: unknown): SchemaIssue[] {
   const [fileMax, diskMax] = [batch.maxBytes ?? 67_108_864, batch.disk?.maxBytes];
   if (typeof fileMax === 'number' && typeof diskMax === 'number' && diskMax < 2 * fileMax) {
     report(['batch', 'disk', 'maxBytes'], `at least twice \`batch.maxBytes\`, ${2 * fileMax}`);
+  }
+  const { ledger } = value;
+  if (ledger instanceof Object && !('keyFile' in ledger) && !('pkcs11' in ledger)) {
+    report(['ledger', 'keyFile'], 'a file, or the section `ledger.pkcs11`');
   }
   const signs = roles.includes('ingest') || roles.includes('store');
   if (signs && value.overlay instanceof Object && !('signingKeyFile' in value.overlay)) {

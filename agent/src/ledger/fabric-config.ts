@@ -3,6 +3,7 @@
  * and how patient to be. Defaults stand in `TIMEOUTS`, with their units.
  */
 import { CHAINCODE, type MspId } from '@blocktorrent/protocol/ledger-api.ts';
+import type { Pkcs11Config } from './pkcs11-signer.ts';
 
 /** One gateway peer. */
 export interface GatewayPeerConfig {
@@ -30,9 +31,11 @@ export interface FabricLedgerConfig {
   readonly channel: string;
   /** Our organisation. */
   readonly mspId: MspId;
-  /** PEM files of our X.509 identity and its ECDSA P-256 key. */
+  /** PEM file of our X.509 identity. */
   readonly certFile: string;
-  readonly keyFile: string;
+  /** PEM file of its ECDSA P-256 key; absent where `pkcs11` says where the key is, which goes first. */
+  readonly keyFile?: string | undefined;
+  readonly pkcs11?: Pkcs11Config | undefined;
   /** In order of preference; transactions of `keys` go to peers of our own organisation only. */
   readonly peers: readonly GatewayPeerConfig[];
   /** Names under which the chaincodes are deployed. */

@@ -7,7 +7,7 @@ import type { ChannelInterface, Client } from '@grpc/grpc-js';
 import type { Gateway } from '@hyperledger/fabric-gateway';
 import type { FabricLedgerConfig, GatewayPeerConfig } from './fabric-config.ts';
 import { LedgerError } from './ledger.ts';
-import { createSigner } from './signer.ts';
+import type { MessageSigner } from './signer.ts';
 
 /** Reconnects start fast; a peer that restarts must not cost seconds. */
 const CHANNEL_OPTIONS = {
@@ -36,13 +36,20 @@ interface Session {
 export class FabricConnection {
   readonly peer: GatewayPeerConfig;
   readonly #config: FabricLedgerConfig;
+  readonly #signer: () => Promise<MessageSigner>;
   #session: Promise<Session> | null = null;
   #closed = false;
   #failedAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(peer: GatewayPeerConfig, config: FabricLedgerConfig) {
+  /** `signer`: of our identity; all peers' sessions share one. */
+  constructor(
+    peer: GatewayPeerConfig,
+    config: FabricLedgerConfig,
+    signer: () => Promise<MessageSigner>,
+  ) {
     this.peer = peer;
     this.#config = config;
+    this.#signer = signer;
   }
 
   /**
@@ -95,13 +102,13 @@ export class FabricConnection {
   }
 
   async #open(): Promise<Session> {
-    const { certFile, keyFile, mspId } = this.#config;
+    const { certFile, mspId } = this.#config;
     const { endpoint, tlsRootFile, hostOverride } = this.peer;
-    const [grpc, fabric, certificate, key, tlsRoot] = await Promise.all([
+    const [grpc, fabric, certificate, signer, tlsRoot] = await Promise.all([
       import('@grpc/grpc-js'),
       import('@hyperledger/fabric-gateway'),
       readFile(certFile),
-      readFile(keyFile, 'utf8'),
+      this.#signer(),
       readFile(tlsRootFile),
     ]);
     const client = new grpc.Client(endpoint, grpc.credentials.createSsl(tlsRoot), {
@@ -111,7 +118,7 @@ export class FabricConnection {
     const gateway = fabric.connect({
       client,
       identity: { mspId, credentials: certificate },
-      signer: createSigner(key),
+      signer,
       hash: fabric.hash.none,
     });
     return { client, gateway };

@@ -27,6 +27,7 @@ import {
 import { FabricConnection } from './fabric-connection.ts';
 import { isConflict, isMismatch, isUnavailable, ledgerError, type Step } from './fabric-errors.ts';
 import { type EventLog, followEvents } from './fabric-events.ts';
+import { IdentityKey } from './identity-key.ts';
 import {
   type EventsOptions,
   type Ledger,
@@ -59,6 +60,7 @@ export class FabricLedger implements Ledger {
   readonly #config: FabricLedgerConfig;
   readonly #timeouts: FabricTimeouts;
   readonly #connections: readonly FabricConnection[];
+  readonly #identity: IdentityKey;
   readonly #log: EventLog;
   readonly #closing = new AbortController();
   /** Where events come from now. What they tell of can be read there; another peer may be behind. */
@@ -70,7 +72,10 @@ export class FabricLedger implements Ledger {
     this.mspId = config.mspId;
     this.#config = config;
     this.#timeouts = { ...TIMEOUTS, ...config.timeouts };
-    this.#connections = [...own, ...others].map((peer) => new FabricConnection(peer, config));
+    this.#connections = [...own, ...others].map(
+      (peer) => new FabricConnection(peer, config, () => this.#identity.signer()),
+    );
+    this.#identity = new IdentityKey(config);
     this.#log = log;
   }
 
@@ -150,6 +155,7 @@ export class FabricLedger implements Ledger {
     for (const connection of this.#connections) {
       connection.close();
     }
+    this.#identity.close();
   }
 
   /** One transaction, from proposal to commit; a conflict is reported, not thrown. */

@@ -40,7 +40,7 @@ function namedIn({ ledger, overlay, mqtt }: Config): Named[] {
     ];
   });
   return [
-    { key: 'ledger.certFile', file: ledger.certFile, keyFile: ledger.keyFile },
+    { key: 'ledger.certFile', file: ledger.certFile, keyFile: ledger.keyFile ?? null },
     ...ledger.peers.map(({ tlsRootFile }, i) => {
       return { key: `ledger.peers[${i}].tlsRootFile`, file: tlsRootFile, keyFile: null };
     }),
