@@ -2,7 +2,7 @@
  * A member that floods an owner: with offers, with requests, with connections. It meets its quota and
  * is reported, and the others' files keep flowing (P Table 2, flooding).
  *
- * The links are limited to 2 MB/s, as a truck's are: what is measured is whether the flood takes the
+ * The links are limited to 300 kB/s, as a truck's are: what is measured is whether the flood takes the
  * owners' attention, not how many cores this machine has.
  */
 import { connect } from 'node:net';
@@ -23,10 +23,11 @@ const SOURCE = 'Org1MSP';
 const FLOODER = 'Org5MSP';
 const VICTIM = 'Org2MSP';
 const QUOTA = { bytes: 2_000_000, files: 4, requestsPerSecond: 200 };
-const FILE_BYTES = 2_000_000;
-const UPLOAD_BYTES_PER_SECOND = 2_000_000;
+const FILE_BYTES = 600_000;
+const UPLOAD_BYTES_PER_SECOND = 300_000;
 /** Share of the throughput without a flood that the others keep. */
 const KEPT_MIN = 0.8;
+const ROUNDS = 3;
 
 describe('a member that floods an owner', () => {
   const seed = seedOfRun();
@@ -116,17 +117,20 @@ describe('a member that floods an owner', () => {
     async (_, quotas) => {
       grid.membership.trialPolicy = { ...POLICY, quotas };
       await honest();
-      const quietSeconds = Math.min(await honest(), await honest());
-      const flood = new AbortController();
-      const counts = { requests: 0, offers: 0, connections: 0 };
-      const flooding = Promise.all([
-        floodByLinks(flood.signal, counts),
-        floodByConnections(flood.signal, counts),
-      ]);
-      const floodedSeconds = Math.min(await honest(), await honest());
-      flood.abort();
-      await flooding;
-      const kept = quietSeconds / floodedSeconds;
+      const counts = { offers: 0, connections: 0 };
+      // In turn, so that whatever else the machine does meets both alike; the best of each counts.
+      const quiet: number[] = [];
+      const flooded: number[] = [];
+      for (let round = 0; round < ROUNDS; round += 1) {
+        quiet.push(await honest());
+        const flood = new AbortController();
+        const { signal } = flood;
+        const flooding = [floodByLinks(signal, counts), floodByConnections(signal, counts)];
+        flooded.push(await honest());
+        flood.abort();
+        await Promise.all(flooding);
+      }
+      const kept = Math.min(...quiet) / Math.min(...flooded);
       console.log(`flood: kept ${kept.toFixed(2)} of the throughput; ${JSON.stringify(counts)}`);
       expect(grid.node(VICTIM).throttled).toContain(FLOODER);
       expect(counts.connections).toBeGreaterThan(50);
@@ -135,7 +139,7 @@ describe('a member that floods an owner', () => {
     60_000,
   );
 
-  /** As many offers and block requests as the victim reads, on twenty links. */
+  /** Up to 1,000 offers and as many requests a second, on twenty links; they share our one thread. */
   async function floodByLinks(signal: AbortSignal, counts: Record<string, number>): Promise<void> {
     const file = await newFile(FLOODER, 100_000);
     const worker = async () => {
@@ -145,12 +149,11 @@ describe('a member that floods an owner', () => {
           await pause(20);
           continue;
         }
-        for (let round = 0; round < 200 && !link.closed && !signal.aborted; round += 1) {
+        for (let round = 0; round < 50 && !link.closed && !signal.aborted; round += 1) {
           link.sendManifestMessage({ t: 'offer', ...file.signed });
           link.fetchChunk(round % 6, 16_384).catch(() => undefined);
           counts.offers = (counts.offers ?? 0) + 1;
-          counts.requests = (counts.requests ?? 0) + 1;
-          await new Promise((resolve) => setImmediate(resolve));
+          await pause(20);
         }
         link.close('again');
       }
