@@ -149,8 +149,8 @@ class BenchPeer {
     const { size } = await stat(path);
     const startedMs = performance.now();
     const hasher = new ChunkHasher(size, chunksTarget);
-    for await (const piece of readPieces(path)) hasher.update(piece);
-    const ciphertextSha256 = hasher.finish();
+    for await (const piece of readPieces(path)) await hasher.update(piece);
+    const ciphertextSha256 = await hasher.finish();
     const { chunkBytes, pieces, digests } = hasher;
     const name = `${toHex(ciphertextSha256.subarray(0, 16))}.age`;
     const manifest = encodeManifest({

@@ -1,6 +1,6 @@
 /**
  * Work on whole chunks beside the event loop, in one thread of the process, started when it is first
- * needed: the three digests (P §3.2.1), and writing a chunk's file.
+ * needed: the three digests (P §3.2.1), of a chunk or of a file's chunks, and writing a chunk's file.
  *
  * Enters: bytes, best in shared memory (`sharedBuffer`), which are then not copied. Leaves: results.
  * Always holds: the thread keeps no process alive that has nothing else to do; when it dies, what
@@ -8,7 +8,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import type { ChunkDigests } from '@blocktorrent/protocol/digest.ts';
-import type { Done, Job, Shared } from './chunk-work.ts';
+import type { Digests, Done, FilePart, Job, Shared } from './chunk-work.ts';
 
 type Waiting = PromiseWithResolvers<Done>;
 
@@ -18,6 +18,7 @@ const HEAP = { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 32 };
 const waiting = new Map<number, Waiting>();
 let thread: Worker | null = null;
 let jobs = 0;
+let files = 0;
 
 /** Memory of `bytes` length that the thread can read where it is. */
 export function sharedBuffer(bytes: number): Buffer {
@@ -26,9 +27,30 @@ export function sharedBuffer(bytes: number): Buffer {
 
 /** SHA3-256, SHA-384 and SHA-512 of `bytes`, which must not change until it resolves. */
 export async function digestChunkInThread(bytes: Uint8Array): Promise<ChunkDigests> {
-  const { digests } = await submit({ kind: 'digest', bytes: share(bytes) });
+  const { digests: [digests] = [] } = await submit({ kind: 'digest', bytes: share(bytes) });
   if (digests === undefined) throw new Error('the thread for chunks gave no digests');
-  const [sha3, sha384, sha512] = digests;
+  return named(digests);
+}
+
+/** A number for `digestPartInThread` that no other file of this process has. */
+export function newFileNumber(): number {
+  files += 1;
+  return files;
+}
+
+/**
+ * The three digests of each chunk that ends in this part, in order; `bytes` must not change until it
+ * resolves. Rejects when the thread does not know the parts before it: it died meanwhile.
+ */
+export async function digestPartInThread(
+  bytes: Uint8Array,
+  part: FilePart,
+): Promise<ChunkDigests[]> {
+  const { digests = [] } = await submit({ kind: 'part', bytes: share(bytes), ...part });
+  return digests.map(named);
+}
+
+function named([sha3, sha384, sha512]: Digests): ChunkDigests {
   return { sha3, sha384, sha512 };
 }
 

@@ -11,24 +11,32 @@ import { dirname } from 'node:path';
 import type { Transform } from 'node:stream';
 
 const PIECE_BYTES = 1024 * 1024;
-const RING_PIECES = 3;
+const RING_PIECES = 4;
 const WRITE_BYTES = 1024 * 1024;
 
 /**
- * The file's bytes in pieces of at most 1 MiB, read as they are asked for. A piece stays as it is
- * while the next two are read, then its memory is used again: keep none.
+ * The file's bytes in pieces of at most 1 MiB, each read while the one before it is used. A piece
+ * stays as it is while the next two are used, then its memory is used again: keep none.
  */
 export async function* readPieces(path: string): AsyncGenerator<Uint8Array, void, undefined> {
   const file = await open(path, 'r');
   const ring = Array.from({ length: RING_PIECES }, () => new Uint8Array(PIECE_BYTES));
+  let turn = 0;
+  const readNext = () => {
+    const reading = file.read(ring[turn++ % RING_PIECES] ?? new Uint8Array(PIECE_BYTES));
+    // Until it is asked for, or if it never is, a failure has nobody else to hear it.
+    return { reading, settled: Promise.allSettled([reading]) };
+  };
+  let next = readNext();
   try {
-    for (let turn = 0; ; turn = (turn + 1) % RING_PIECES) {
-      const buffer = ring[turn] ?? new Uint8Array(PIECE_BYTES);
-      const { bytesRead } = await file.read(buffer, 0, PIECE_BYTES);
+    for (;;) {
+      const { buffer, bytesRead } = await next.reading;
       if (bytesRead === 0) return;
+      next = readNext();
       yield buffer.subarray(0, bytesRead);
     }
   } finally {
+    await next.settled;
     await file.close();
   }
 }

@@ -2,16 +2,21 @@
  * Hashes a ciphertext as it is written: the whole, and each of its chunks.
  *
  * In: pieces of any size, in order. Out: SHA-256 of the whole, SHA-1 and the three digests of each
- * chunk. It keeps hash states and results, never a chunk's bytes.
+ * chunk. SHA-256 and SHA-1 are computed at once, the digests in the thread for chunks, behind the
+ * writer by at most 8 MiB: that much memory, hash states and results are all that it holds.
  */
-import { createHash, type Hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import {
   type ChunkBounds,
   chunkBytesFor,
   chunkCountOf,
   PIECE_HASH_BYTES,
 } from '@blocktorrent/protocol/chunking.ts';
-import { DIGEST_BYTES, packDigests } from '@blocktorrent/protocol/digest.ts';
+import { type ChunkDigests, DIGEST_BYTES, packDigests } from '@blocktorrent/protocol/digest.ts';
+import { digestPartInThread, newFileNumber, sharedBuffer } from '../crypto/chunk-thread.ts';
+
+const PART_BYTES = 1024 * 1024;
+const PARTS_AT_ONCE = 8;
 
 /** Hashes of one ciphertext whose size is known before its bytes. */
 export class ChunkHasher {
@@ -19,12 +24,20 @@ export class ChunkHasher {
   readonly chunkCount: number;
   /** SHA-1 of each finished chunk, 20 bytes each. */
   readonly pieces: Uint8Array;
-  /** Packed digests of each finished chunk, 144 bytes each. */
+  /** Packed digests of each chunk, 144 bytes each; whole once `finish` has resolved. */
   readonly digests: Uint8Array;
+  readonly #file = newFileNumber();
   readonly #whole = createHash('sha256');
-  #chunk = new OneChunk();
+  readonly #buffers: Buffer[];
+  /** Parts in the thread, oldest first. */
+  readonly #parts = new Set<Promise<void>>();
+  #failure: unknown = null;
+  #filled = 0;
+  #submittedBytes = 0;
+  #sha1 = createHash('sha1');
   #chunkFilled = 0;
-  #index = 0;
+  #pieceCount = 0;
+  #digestCount = 0;
 
   /** For a ciphertext of `fileBytes` in at most `chunksTarget` chunks, each within `bounds`. */
   constructor(fileBytes: number, chunksTarget: number, bounds?: ChunkBounds) {
@@ -32,55 +45,90 @@ export class ChunkHasher {
     this.chunkCount = chunkCountOf(fileBytes, this.chunkBytes);
     this.pieces = new Uint8Array(PIECE_HASH_BYTES * this.chunkCount);
     this.digests = new Uint8Array(DIGEST_BYTES * this.chunkCount);
+    const bytes = Math.min(PART_BYTES, fileBytes);
+    const count = Math.min(PARTS_AT_ONCE, Math.ceil(fileBytes / PART_BYTES));
+    this.#buffers = Array.from({ length: count }, () => sharedBuffer(bytes));
   }
 
-  update(piece: Uint8Array): void {
+  /** Takes a copy of the next bytes; waits while the thread is 8 MiB behind, rejects when it failed. */
+  async update(piece: Uint8Array): Promise<void> {
     this.#whole.update(piece);
+    this.#updatePieces(piece);
     for (let start = 0; start < piece.length; ) {
-      const end = Math.min(piece.length, start + this.chunkBytes - this.#chunkFilled);
-      this.#chunk.update(piece.subarray(start, end));
-      this.#chunkFilled += end - start;
-      if (this.#chunkFilled === this.chunkBytes) this.#endChunk();
-      start = end;
+      const buffer = this.#buffers[0] ?? (await this.#nextFree());
+      const part = piece.subarray(start, start + buffer.length - this.#filled);
+      buffer.set(part, this.#filled);
+      this.#filled += part.length;
+      start += part.length;
+      if (this.#filled === buffer.length) this.#submit(false);
     }
   }
 
-  /** SHA-256 of the whole, 32 bytes; ends the last chunk. Call it once, last. */
-  finish(): Uint8Array {
-    if (this.#chunkFilled > 0) this.#endChunk();
-    if (this.#index !== this.chunkCount) {
-      throw new Error(`chunk hasher: expected ${this.chunkCount} chunks, got ${this.#index}`);
+  /** SHA-256 of the whole, 32 bytes; ends the last chunk. Call it once, last. Rejects as `update`. */
+  async finish(): Promise<Uint8Array> {
+    if (this.#chunkFilled > 0) this.#endPiece();
+    await this.drop();
+    if (this.#failure !== null) throw this.#failure;
+    if (this.#digestCount !== this.chunkCount || this.#pieceCount !== this.chunkCount) {
+      throw new Error(`chunk hasher: expected ${this.chunkCount} chunks, got ${this.#pieceCount}`);
     }
     return this.#whole.digest();
   }
 
-  #endChunk(): void {
-    const { sha1, digests } = this.#chunk.finish();
-    this.pieces.set(sha1, PIECE_HASH_BYTES * this.#index);
-    this.digests.set(digests, DIGEST_BYTES * this.#index);
-    this.#index++;
+  /** Has the thread forget the file, when there is no `finish`. Never rejects. */
+  async drop(): Promise<void> {
+    this.#submit(true);
+    await Promise.all(this.#parts);
+  }
+
+  async #nextFree(): Promise<Buffer> {
+    const [oldest] = this.#parts;
+    await oldest;
+    const buffer = this.#buffers[0];
+    if (this.#failure !== null) throw this.#failure;
+    if (buffer === undefined) throw new Error('chunk hasher: no buffer came back');
+    return buffer;
+  }
+
+  #submit(last: boolean): void {
+    const buffer = this.#filled === 0 ? undefined : this.#buffers.shift();
+    const bytes = buffer?.subarray(0, this.#filled) ?? new Uint8Array(0);
+    const { chunkBytes } = this;
+    const part = { file: this.#file, fileOffset: this.#submittedBytes, chunkBytes, last };
+    const digesting = digestPartInThread(bytes, part);
+    const settling = this.#settle(digesting, buffer).finally(() => this.#parts.delete(settling));
+    this.#parts.add(settling);
+    this.#submittedBytes += this.#filled;
+    this.#filled = 0;
+  }
+
+  async #settle(digesting: Promise<ChunkDigests[]>, buffer: Buffer | undefined): Promise<void> {
+    try {
+      for (const digests of await digesting) {
+        this.digests.set(packDigests(digests), DIGEST_BYTES * this.#digestCount);
+        this.#digestCount++;
+      }
+    } catch (error) {
+      this.#failure ??= error;
+    } finally {
+      if (buffer !== undefined) this.#buffers.push(buffer);
+    }
+  }
+
+  #updatePieces(bytes: Uint8Array): void {
+    for (let start = 0; start < bytes.length; ) {
+      const end = Math.min(bytes.length, start + this.chunkBytes - this.#chunkFilled);
+      this.#sha1.update(bytes.subarray(start, end));
+      this.#chunkFilled += end - start;
+      if (this.#chunkFilled === this.chunkBytes) this.#endPiece();
+      start = end;
+    }
+  }
+
+  #endPiece(): void {
+    this.pieces.set(this.#sha1.digest(), PIECE_HASH_BYTES * this.#pieceCount);
+    this.#pieceCount++;
     this.#chunkFilled = 0;
-    this.#chunk = new OneChunk();
-  }
-}
-
-class OneChunk {
-  readonly #sha1 = createHash('sha1');
-  readonly #sha3 = createHash('sha3-256');
-  readonly #sha384 = createHash('sha384');
-  readonly #sha512 = createHash('sha512');
-
-  update(bytes: Uint8Array): void {
-    const hashes: readonly Hash[] = [this.#sha1, this.#sha3, this.#sha384, this.#sha512];
-    for (const hash of hashes) hash.update(bytes);
-  }
-
-  finish(): { sha1: Uint8Array; digests: Uint8Array } {
-    const digests = packDigests({
-      sha3: this.#sha3.digest(),
-      sha384: this.#sha384.digest(),
-      sha512: this.#sha512.digest(),
-    });
-    return { sha1: this.#sha1.digest(), digests };
+    this.#sha1 = createHash('sha1');
   }
 }

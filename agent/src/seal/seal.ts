@@ -152,7 +152,7 @@ async function encrypt(
   const padded = withPadding(readPieces(compressedPath), frameBytes);
   const ciphertext = encryptStream(padded, recipients, random, nodeAead);
   await writeWhole(outputPath, hashed(ciphertext, hasher), { signal });
-  const ciphertextSha256 = hasher.finish();
+  const ciphertextSha256 = await finished(hasher, outputPath);
   const { chunkBytes, chunkCount, digests, pieces } = hasher;
   const info = encodeInfo({
     name: `${toHex(ciphertextSha256.subarray(0, 16))}.age`,
@@ -194,8 +194,24 @@ async function* hashed(
   pieces: AsyncIterable<Uint8Array>,
   hasher: ChunkHasher,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  for await (const piece of pieces) {
-    hasher.update(piece);
-    yield piece;
+  let whole = false;
+  try {
+    for await (const piece of pieces) {
+      await hasher.update(piece);
+      yield piece;
+    }
+    whole = true;
+  } finally {
+    if (!whole) await hasher.drop();
+  }
+}
+
+/** What is written while the digests were still being made goes again when they fail. */
+async function finished(hasher: ChunkHasher, outputPath: string): Promise<Uint8Array> {
+  try {
+    return await hasher.finish();
+  } catch (error) {
+    await rm(outputPath, { force: true });
+    throw error;
   }
 }
