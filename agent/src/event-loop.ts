@@ -2,12 +2,14 @@
  * Ledger events and what they set in motion: the view of the consortium, our duties, the pipeline.
  *
  * Always holds: an event is checkpointed after what it asks of us is noted, and duties that failed are
- * tried again without a new event. After a restart all events since the checkpoint come again.
+ * tried again without a new event. After a restart, and after a time in which the disk took nothing,
+ * all events since the checkpoint come again.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Duties } from './consortium/duties.ts';
 import type { Ledger, LedgerEvent } from './ledger/ledger.ts';
 import type { ConsortiumView } from './ledger/membership.ts';
+import { isDiskTrouble } from './runtime/disk-space.ts';
 import type { Log } from './runtime/log.ts';
 
 export interface EventLoopOptions {
@@ -31,9 +33,25 @@ const RETRY_MS = 1_000;
 
 /** Runs until the signal is aborted. */
 export async function runEventLoop(options: EventLoopOptions): Promise<void> {
-  const { ledger, view, duties, signal, log, note, wake } = options;
+  const { duties, signal, log } = options;
   const dutiesLoop = duties === null ? null : new DutiesLoop(duties, options);
-  const { checkpointFile } = options;
+  while (!signal.aborted) {
+    try {
+      await follow(options, dutiesLoop);
+    } catch (error) {
+      if (!isDiskTrouble(error)) throw error;
+      log.error('an event could not be noted on the disk; all since the last one come again', {
+        error,
+      });
+      await pause(RETRY_MS, undefined, { signal }).catch(() => undefined);
+    }
+  }
+  await dutiesLoop?.ended();
+}
+
+/** All events from the checkpoint on, until the signal is aborted. */
+async function follow(options: EventLoopOptions, dutiesLoop: DutiesLoop | null): Promise<void> {
+  const { ledger, view, duties, signal, log, note, wake, checkpointFile } = options;
   for await (const event of ledger.events({ signal, checkpointFile, fromStart: true })) {
     log.debug('ledger event', { event: event.name, txId: event.txId });
     if (event.name === 'consortium-changed') await refresh(view, log, signal);
@@ -44,7 +62,6 @@ export async function runEventLoop(options: EventLoopOptions): Promise<void> {
     await dutiesLoop?.noted(event);
     wake();
   }
-  await dutiesLoop?.ended();
 }
 
 /** Until it has been read: who was removed or revoked must not stay because the ledger stuttered. */
@@ -99,7 +116,12 @@ class DutiesLoop {
   async #perform(): Promise<void> {
     const { signal } = this.#options;
     if (signal.aborted) return;
-    await this.#duties.perform(signal);
+    try {
+      await this.#duties.perform(signal);
+    } catch (error) {
+      if (!isDiskTrouble(error)) throw error;
+      this.#options.log.error('duties wait until the disk takes what is done', { error });
+    }
     if (this.#duties.pending && !signal.aborted && this.#timer === null) this.#schedule(RETRY_MS);
   }
 

@@ -19,6 +19,8 @@ export interface PowerCut {
   readonly path: string;
   /** From here on every call fails, and what was not synced is lost as `seed` decides. */
   cut(seed: number): void;
+  /** Every change fails, or works again; as a kernel does where it has found a fault on the disk. */
+  setReadOnly(on: boolean): void;
   /** After the last process that used it has ended: mounted again, with what the disk has. */
   restart(): Promise<void>;
   stop(): Promise<void>;
@@ -66,6 +68,7 @@ export async function startPowerCut(): Promise<PowerCut> {
   return {
     path,
     cut: (seed) => writeFileSync(join(path, '.cut'), String(seed)),
+    setReadOnly: (on) => writeFileSync(join(path, '.read-only'), on ? '1' : '0'),
     async restart() {
       unmount();
       await mounted();

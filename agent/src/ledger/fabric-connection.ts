@@ -64,7 +64,7 @@ export class FabricConnection {
     this.#session ??= this.#open();
     const { client, gateway } = await this.#session;
     if (!(await this.#connected(client.getChannel(), Date.now() + connectMs, failFast))) {
-      this.#failedAtMs = Date.now();
+      this.#failedAtMs = performance.now();
       const message = `peer ${this.peer.endpoint} of ${this.peer.mspId} cannot be reached`;
       throw new LedgerError('unavailable', message);
     }
@@ -89,7 +89,7 @@ export class FabricConnection {
       if (state === READY) {
         return true;
       }
-      const failedLately = Date.now() - this.#failedAtMs < FAILED_LATELY_MS;
+      const failedLately = performance.now() - this.#failedAtMs < FAILED_LATELY_MS;
       const hopeless = failFast && (state === TRANSIENT_FAILURE || failedLately);
       if (this.#closed || hopeless || Date.now() >= deadlineMs) {
         return false;

@@ -27,3 +27,11 @@ export function freeBytes(folder: string): number {
   const { bavail, bsize } = statfsSync(folder);
   return bavail * bsize;
 }
+
+/** What the system and SQLite say of a disk that is full, read-only or failing. */
+const DISK_CODES = /^(ENOSPC|EROFS|EDQUOT|EIO|SQLITE_(FULL|READONLY|IOERR|CANTOPEN).*)$/;
+
+/** Whether an error says that the disk takes nothing now: a reason to try again later. */
+export function isDiskTrouble(error: unknown): error is Error {
+  return error instanceof Error && 'code' in error && DISK_CODES.test(String(error.code));
+}

@@ -3,7 +3,8 @@
  * work, and commits its result with the new stage in one transaction.
  *
  * Always holds: a file is in one runner's hands at a time; a failure is logged, kept with the file
- * and tried again after a back-off that grows to a minute; `wake()` ends every wait.
+ * and tried again after a back-off that grows to a minute, whatever the wall clock does meanwhile and
+ * also where the queue itself cannot be written (a full disk); `wake()` ends every wait.
  */
 import {
   type FilePatch,
@@ -61,6 +62,8 @@ export interface StageRunnerOptions {
 
 const RETRY_MIN_MS = 250;
 const RETRY_MAX_MS = 60_000;
+/** What the queue could not take is tried again after this long. */
+const RETRY_UNWRITTEN_MS = 1_000;
 /** `'wait'` without a wake-up is looked at again after this long. */
 const POLL_MS = 2_000;
 
@@ -68,7 +71,7 @@ export class StageRunner {
   readonly #step: StageStep;
   readonly #options: StageRunnerOptions;
   readonly #inFlight = new Set<number>();
-  /** Queue id -> when it may be tried again, and how often it failed in a row. */
+  /** Queue id -> when it may be tried again (`performance.now()`), and how often it failed in a row. */
   readonly #retry = new Map<number, { atMs: number; failures: number }>();
   #wakeUp: () => void = () => undefined;
   #woken = false;
@@ -110,7 +113,7 @@ export class StageRunner {
     const { from, inOrder = false, runMax = 1 } = this.#step;
     const { queue } = this.#options;
     const ready = (file: QueuedFile) =>
-      !this.#inFlight.has(file.id) && (this.#retry.get(file.id)?.atMs ?? 0) <= Date.now();
+      !this.#inFlight.has(file.id) && (this.#retry.get(file.id)?.atMs ?? 0) <= performance.now();
     if (inOrder) {
       const run = queue.oldestRun(from, runMax);
       return run.length > 0 && run.every(ready) ? [run] : [];
@@ -133,7 +136,7 @@ export class StageRunner {
         if (this.#isGone(file)) return;
         const result = results[index] ?? 'wait';
         if (result === 'wait') {
-          this.#retry.set(file.id, { atMs: Date.now() + POLL_MS / 2, failures: 0 });
+          this.#retry.set(file.id, { atMs: performance.now() + POLL_MS / 2, failures: 0 });
           return;
         }
         this.#retry.delete(file.id);
@@ -152,9 +155,25 @@ export class StageRunner {
         onAdvance(moved);
       });
     } catch (error) {
-      if (!signal.aborted) this.#failed(files, error);
+      if (!signal.aborted) this.#failedOrUnwritten(files, error);
     } finally {
       for (const file of files) this.#inFlight.delete(file.id);
+    }
+  }
+
+  /** The disk that made the work fail may be the one that the failure should be written to. */
+  #failedOrUnwritten(files: readonly QueuedFile[], error: unknown): void {
+    const { log } = this.#options;
+    try {
+      this.#failed(files, error);
+    } catch (unwritten) {
+      log.error(`${this.#step.name}: the queue cannot be written, will be tried again`, {
+        ids: files.map((file) => file.id),
+        error: unwritten,
+        of: error,
+      });
+      const atMs = performance.now() + RETRY_UNWRITTEN_MS;
+      for (const file of files) this.#retry.set(file.id, { atMs, failures: 0 });
     }
   }
 
@@ -172,7 +191,7 @@ export class StageRunner {
       const failures = (this.#retry.get(file.id)?.failures ?? 0) + 1;
       const backOffMs = Math.min(retryMaxMs, retryMinMs * 2 ** Math.min(failures - 1, 16));
       const retryInMs = Math.round(backOffMs * (0.5 + random() / 2));
-      this.#retry.set(file.id, { atMs: Date.now() + retryInMs, failures });
+      this.#retry.set(file.id, { atMs: performance.now() + retryInMs, failures });
       queue.update(file.id, { error: `${this.#step.name}: ${message}` });
       log.warn(`${this.#step.name}: failed, will be tried again`, {
         id: file.id,
@@ -200,7 +219,7 @@ export class StageRunner {
   #sleep(ms: number): Promise<void> {
     if (this.#woken || this.#options.signal.aborted) return Promise.resolve();
     const soonest = Math.min(
-      ...[...this.#retry.values()].map((retry) => retry.atMs - Date.now()),
+      ...[...this.#retry.values()].map((retry) => retry.atMs - performance.now()),
       ms,
     );
     return new Promise((resolve) => {

@@ -7,6 +7,8 @@
  * was not synced the disk has a part that the number decides: any of the pages, some of them torn at
  * a sector, in any order; of the changes of names the first few, in their order. When the file system
  * is unmounted after that, it is mounted again with what the disk has, and says `mounted`.
+ * Writing 1 into MOUNTPOINT/.read-only makes every change fail with EROFS, also of files that are open
+ * for writing, as a kernel does that has found a fault on the disk; writing 0 ends that.
  * Writing into MOUNTPOINT/.end ends the process at the next unmount.
  */
 #define FUSE_USE_VERSION 31
@@ -31,8 +33,8 @@ struct change { char path[PATH_BYTES]; struct inode *inode; int with_next; };
 
 static struct names seen, disk;
 static struct change changes[OPS_MAX];
-static int change_count, dead, ended;
-static struct inode cut_file, end_file;
+static int change_count, dead, ended, read_only;
+static struct inode cut_file, end_file, read_only_file;
 static unsigned long long rng;
 
 static unsigned chance(unsigned below) {
@@ -124,9 +126,11 @@ static struct inode *inode_of(const char *path, struct fuse_file_info *fi) {
   if (fi && fi->fh) return (struct inode *)(size_t)fi->fh;
   if (!strcmp(path, "/.cut")) return &cut_file;
   if (!strcmp(path, "/.end")) return &end_file;
+  if (!strcmp(path, "/.read-only")) return &read_only_file;
   struct name *n = find(&seen, path);
   return n ? n->inode : NULL;
 }
+#define WRITABLE if (read_only) return -EROFS
 #define ALIVE if (dead) return -EIO
 #define INODE(var) ALIVE; struct inode *var = inode_of(path, fi); if (!var) return -ENOENT
 
@@ -172,6 +176,8 @@ static int fs_open(const char *path, struct fuse_file_info *fi) {
   ALIVE;
   struct inode *f = inode_of(path, none);
   if (!f) return -ENOENT;
+  int is_switch = f == &cut_file || f == &end_file || f == &read_only_file;
+  if (!is_switch && (fi->flags & O_ACCMODE) != O_RDONLY) WRITABLE;
   fi->fh = (uint64_t)(size_t)f;
   if (fi->flags & O_TRUNC) resize(&f->seen, 0);
   return 0;
@@ -187,14 +193,16 @@ static struct inode *made(const char *path, int is_dir) {
 static int fs_create(const char *path, mode_t mode, struct fuse_file_info *fi) {
   (void)mode;
   ALIVE;
+  WRITABLE;
   if (strlen(path) >= PATH_BYTES) return -ENAMETOOLONG;
   fi->fh = (uint64_t)(size_t)made(path, 0);
   return 0;
 }
 
-static int fs_mkdir(const char *path, mode_t mode) { (void)mode; ALIVE; made(path, 1); return 0; }
+static int fs_mkdir(const char *path, mode_t mode) { (void)mode; ALIVE; WRITABLE; made(path, 1); return 0; }
 static int fs_unlink(const char *path) {
   ALIVE;
+  WRITABLE;
   if (!find(&seen, path)) return -ENOENT;
   change(path, NULL, 0);
   return 0;
@@ -202,6 +210,7 @@ static int fs_unlink(const char *path) {
 
 static int fs_rename(const char *from, const char *to, unsigned flags) {
   ALIVE;
+  WRITABLE;
   struct name *n = find(&seen, from);
   if (!n) return -ENOENT;
   if (flags || n->inode->is_dir) return -EINVAL;
@@ -223,6 +232,8 @@ static int fs_write(const char *path, const char *from, size_t n, off_t at, stru
   INODE(f);
   if (f == &cut_file) { cut(strtoull(from, NULL, 10)); return n; }
   if (f == &end_file) { ended = 1; return n; }
+  if (f == &read_only_file) { read_only = from[0] == '1'; return n; }
+  WRITABLE;
   if (at + n > f->seen.size) resize(&f->seen, at + n);
   memcpy(f->seen.at + at, from, n);
   return n;
@@ -230,6 +241,7 @@ static int fs_write(const char *path, const char *from, size_t n, off_t at, stru
 
 static int fs_truncate(const char *path, off_t size, struct fuse_file_info *fi) {
   INODE(f);
+  if (f != &cut_file && f != &end_file && f != &read_only_file) WRITABLE;
   resize(&f->seen, size);
   return 0;
 }
@@ -237,6 +249,7 @@ static int fs_truncate(const char *path, off_t size, struct fuse_file_info *fi) 
 static int fs_fsync(const char *path, int data_only, struct fuse_file_info *fi) {
   (void)data_only;
   INODE(f);
+  WRITABLE;
   copy(&f->disk, &f->seen);
   return 0;
 }
