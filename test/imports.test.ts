@@ -102,6 +102,21 @@ function impure(sources: readonly SourceFile[]): string[] {
     .map(({ path }) => path);
 }
 
+/** Libraries that `entries` load sooner or later, by whatever way. */
+function librariesOf(entries: readonly string[], sources: readonly SourceFile[]): Set<string> {
+  const edges = Map.groupBy(edgesOf(sources), ({ from }) => from);
+  const reached = new Set(entries);
+  const libraries = new Set<string>();
+  for (const path of reached) {
+    for (const { to, library, typeOnly } of edges.get(path) ?? []) {
+      if (typeOnly) continue;
+      if (to !== null) reached.add(to);
+      if (library !== null) libraries.add(library);
+    }
+  }
+  return libraries;
+}
+
 describe('the sources', () => {
   it('import only what the rules allow', () => {
     expect(files.length).toBeGreaterThan(20);
@@ -110,6 +125,14 @@ describe('the sources', () => {
 
   it('import each third-party library in the files that are named for it', () => {
     expect(strayImporters(product)).toEqual([]);
+  });
+
+  it('keep the libraries of the configuration out of a running agent', () => {
+    const entries = ['agent/src/main.ts', 'agent/src/cli/commands/run.ts'];
+    const libraries = librariesOf(entries, product);
+    expect(libraries).toContain('mqtt');
+    expect(libraries).not.toContain('zod');
+    expect(libraries).not.toContain('yaml');
   });
 
   it(`have at most ${LINES_MAX} lines`, () => {

@@ -75,8 +75,8 @@ const GAUGES_MS = 5_000;
 export interface Reloads {
   /** Calls back at each SIGHUP. */
   set(listener: () => void): void;
-  /** Reads and checks the configuration again. @throws ConfigError with every problem */
-  read(): Config;
+  /** Reads and checks the configuration again. Rejects with ConfigError with every problem. */
+  read(): Promise<Config>;
 }
 
 /**
@@ -178,7 +178,11 @@ export async function runAgent(
     advanced,
   });
   lifecycle.ready(line());
-  reloads?.set(() => void lifecycle.reload(() => reload(config, reloads, net, log)));
+  // One after another, so that the newest file is the last that is applied.
+  let reloaded = Promise.resolve();
+  reloads?.set(() => {
+    reloaded = reloaded.then(() => lifecycle.reload(() => reload(config, reloads, net, log)));
+  });
   await lifecycle.untilStopped();
   await lifecycle.stop('signal');
 }
@@ -276,9 +280,9 @@ async function startReports(
 }
 
 /** Applies what can be applied live, and says what waits for a restart; a bad file changes nothing. */
-function reload(config: Config, reloads: Reloads, net: Net, log: LeveledLog): void {
+async function reload(config: Config, reloads: Reloads, net: Net, log: LeveledLog): Promise<void> {
   try {
-    const { applied, needRestart } = applyLive(config, reloads.read());
+    const { applied, needRestart } = applyLive(config, await reloads.read());
     log.setLevel(config.log.level);
     log.info('configuration read again', { applied, needRestart });
     if (needRestart.length > 0) log.warn('these changes wait for a restart', { needRestart });

@@ -10,6 +10,7 @@ import {
   type Problem,
   parseConfig,
 } from '../../agent/src/config/load.ts';
+import { loadConfigApart } from '../../agent/src/config/load-apart.ts';
 import { sampleConfig } from '../../agent/src/config/sample.ts';
 import { jsonSchema } from '../../agent/src/config/schema.ts';
 import { Seeded, seedOfRun } from '../support/seeded.ts';
@@ -253,6 +254,15 @@ describe('files', () => {
     expect(config.name).toBe('second');
     expect(config.seal.chunksTarget).toBe(20);
     expect(config.dataDir).toBe(join(folder, 'data'));
+  });
+
+  it('read by a process of its own give the same configuration, and the same errors', async () => {
+    const path = join(folder, 'a.yaml');
+    expect(await loadConfigApart(path, {}, {})).toEqual(loadConfig(path, {}));
+    const missing = join(folder, 'no.yaml');
+    const error: unknown = await loadConfigApart(missing, {}, {}).catch((cause: unknown) => cause);
+    expect(error).toBeInstanceOf(ConfigError);
+    expect(error).toMatchObject({ problems: problemsIn(() => loadConfig(missing, {})) });
   });
 
   it('are named where a value is wrong', () => {

@@ -11,14 +11,15 @@ export const runCommand: CliCommand = {
       const hangups = hangupsOf(process);
       try {
         const context = contextOf();
-        const config = await context.config({ checkFiles: true });
-        const { loadConfig } = await import('../../config/load.ts');
+        const { loadConfigApart } = await import('../../config/load-apart.ts');
+        const path = context.configPath();
+        const read = () => loadConfigApart(path, context.env, { checkFiles: true });
+        const config = await read();
         const { createLog } = await import('../../runtime/log.ts');
         const { runAgent } = await import('../../main.ts');
-        const path = context.configPath();
         await runAgent(config, createLog({ level: config.log.level }), context.signal, {
           set: (listener) => hangups.set(listener),
-          read: () => loadConfig(path, context.env, { checkFiles: true }),
+          read,
         });
       } finally {
         hangups.dispose();

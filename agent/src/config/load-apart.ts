@@ -1,0 +1,41 @@
+/**
+ * Reads a configuration in a process of its own: the schema, its library and the YAML parser take
+ * 20 MiB, which an agent that runs for years would keep.
+ *
+ * Enters: what `loadConfig` takes. Leaves: the same result, the same errors. Always holds: the
+ * process has ended when it resolves or rejects, and is told the environment that it was given only.
+ */
+import { execFile } from 'node:child_process';
+import { getCompileCacheDir } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { LoadOptions } from './load.ts';
+import type { Loaded } from './load-process.ts';
+import { ConfigError } from './problems.ts';
+import type { Config } from './schema.ts';
+
+const PROCESS = fileURLToPath(new URL('./load-process.ts', import.meta.url));
+const PATIENCE_MS = 60_000;
+/** Of what it says: a configuration and its fragments have 1 MiB each. */
+const BYTES_MAX = 64 * 1024 * 1024;
+
+/** As `loadConfig`. Rejects with `ConfigError` with every problem. */
+export async function loadConfigApart(
+  path: string,
+  env: Readonly<Record<string, string | undefined>>,
+  options: LoadOptions,
+): Promise<Config> {
+  const cache = getCompileCacheDir();
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [...process.execArgv, PROCESS, path, JSON.stringify(options)],
+    {
+      env: { ...env, ...(cache === undefined ? {} : { NODE_COMPILE_CACHE: cache }) },
+      maxBuffer: BYTES_MAX,
+      timeout: PATIENCE_MS,
+    },
+  );
+  const loaded = JSON.parse(stdout) as Loaded;
+  if ('problems' in loaded) throw new ConfigError(loaded.problems);
+  return loaded.config;
+}
