@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TransactionName } from '@blocktorrent/protocol/ledger-api.ts';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { FabricLedger } from '../../agent/src/ledger/fabric-ledger.ts';
 import type { LedgerEvent, SubmitOptions } from '../../agent/src/ledger/ledger.ts';
 import { startNetwork, type TestNetwork } from '../support/network.ts';
@@ -129,7 +129,10 @@ describe('peers', () => {
     const secret = { transient: { secret: Buffer.from('s') } };
     await expect(
       submit('keys/fixture:hide', { collections: ['shards-Org2MSP'], key: 'q' }, secret),
-    ).rejects.toMatchObject({ code: 'unavailable' });
+    ).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringMatching(/^endorse: peer .* cannot be reached$/),
+    });
     await network.startPeer('Org1MSP');
     await submit('keys/fixture:hide', { collections: ['shards-Org2MSP'], key: 'q' }, secret);
   });
@@ -206,6 +209,58 @@ describe('events', () => {
     await following;
     expect(new Set(seen).size).toBe(seen.length);
     expect(seen.slice(-2)).toEqual(['before', 'after']);
+  });
+});
+
+describe('a peer that goes away in the middle', () => {
+  it('costs no transaction, and none takes effect twice', async () => {
+    const key = 'counted';
+    const done: string[] = [];
+    let ended = false;
+    const counting = (async () => {
+      for (let i = 0; i < 40; i += 1) {
+        const { txId } = await submit('ledger/fixture:increment', { key });
+        done.push(txId);
+      }
+    })().finally(() => {
+      ended = true;
+    });
+    const atLeast = (count: number) =>
+      vi.waitFor(() => expect(ended || done.length >= count).toBe(true), { timeout: 20_000 });
+    await atLeast(5);
+    await network.stopPeer('Org1MSP');
+    await atLeast(15);
+    await network.startPeer('Org1MSP');
+    await atLeast(25);
+    await network.stopPeer('Org1MSP');
+    await counting;
+    await network.startPeer('Org1MSP');
+    expect(new Set(done).size).toBe(40);
+    expect(await evaluate('ledger/fixture:get', { key })).toBe('40');
+  });
+
+  it('hands its events over to another, and takes them back, each once', async () => {
+    const stop = new AbortController();
+    const checkpointFile = join(dir, 'over.json');
+    const seen: string[] = [];
+    const following = (async () => {
+      const options = { signal: stop.signal, checkpointFile, fromStart: true };
+      for await (const event of ledger.events(options)) {
+        seen.push(...idsOf([event]));
+        if (seen.at(-1) === 'over-2') stop.abort();
+      }
+    })();
+    const until = (id: string) => vi.waitFor(() => expect(seen).toContain(id), { timeout: 20_000 });
+    await emit('over-0');
+    await until('over-0');
+    await network.stopPeer('Org1MSP');
+    await emit('over-1');
+    await until('over-1');
+    await network.startPeer('Org1MSP');
+    await emit('over-2');
+    await following;
+    expect(new Set(seen).size).toBe(seen.length);
+    expect(seen.slice(-3)).toEqual(['over-0', 'over-1', 'over-2']);
   });
 });
 

@@ -49,7 +49,12 @@ export function isConflict(validationCode: number): boolean {
 /** The LedgerError for what a step threw. */
 export function ledgerError(step: Step, error: unknown, txId: string | null): LedgerError {
   if (error instanceof LedgerError) {
-    return error;
+    // A connection that could not be made does not know what it was for.
+    return error.code !== 'unavailable' || error.message.startsWith(`${step}: `)
+      ? error
+      : new LedgerError('unavailable', `${step}: ${error.message}`, error.txId ?? txId, {
+          cause: error,
+        });
   }
   const shape = gatewayError(error);
   if (shape === null) {
