@@ -16,7 +16,7 @@ const ROOT = resolve(import.meta.dirname, '../..');
 const LAUNCHER = join(ROOT, 'agent/bin/blocktorrent.js');
 const STARTS = process.env.BLOCKTORRENT_LONG === '1' ? 50 : 5;
 const READY_CPU_SECONDS_MAX = 3;
-/** The aim is 100; docs/LIMITS.md says where it is, 10 % below this. */
+/** The aim is 100; docs/LIMITS.md says where it is. */
 const RSS_MIB_MAX = 128;
 /** Clock ticks of /proc/PID/stat a second, on every Linux. */
 const TICKS_A_SECOND = 100;
