@@ -65,6 +65,7 @@ const house = {
   metrics,
   queue: new FileQueue(state, Date.now),
   ledger: { submit: async () => ({}), evaluate: async () => null },
+  clock: { state: 'synchronised' },
 } as unknown as House;
 if (config.mqtt === undefined) throw new Error('the configuration has no section mqtt');
 const gateway = new Gateway(house, config.mqtt, () => undefined);

@@ -52,7 +52,8 @@ export function startGateway(
   migrate(state, [...FILE_QUEUE_MIGRATIONS, WATCHED_FOLDER_MIGRATION]);
   const queue = new FileQueue(state, Date.now);
   const metrics = createMetrics();
-  const house = { config, log: silentLog, metrics, queue, ledger } as unknown as House;
+  const clock = { state: 'synchronised' };
+  const house = { config, log: silentLog, metrics, queue, ledger, clock } as unknown as House;
   const { mqtt } = config;
   if (mqtt === undefined) throw new Error('the section mqtt');
   const gateway = new Gateway(house, mqtt, () => undefined);
