@@ -32,6 +32,8 @@ export interface HostileAnswer {
   readonly sealed: number;
   /** How often the stage has taken a file in hand. */
   readonly attempts: number;
+  /** Memory of the process. */
+  readonly rssMiB: number;
 }
 
 const [folder = '', url = ''] = process.argv.slice(2);
@@ -67,7 +69,9 @@ function answer(): HostileAnswer {
   const { readings, deadLetters, brokers, disk } = gateway.counts();
   const { queued, sealed } = queue.counts();
   const [{ connected, reason } = { connected: false, reason: null }] = brokers;
-  return { readings, deadLetters, connected, reason, alarm: disk.alarm, queued, sealed, attempts };
+  const files = { queued, sealed, attempts };
+  const rssMiB = process.memoryUsage.rss() / 2 ** 20;
+  return { readings, deadLetters, connected, reason, alarm: disk.alarm, ...files, rssMiB };
 }
 
 process.on('message', async (order: HostileOrder) => {

@@ -21,7 +21,11 @@ export class HostileGateway {
   #last: HostileAnswer | null = null;
 
   constructor(folder: string, url: string) {
-    this.#child = fork(SCRIPT, [folder, url], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
+    this.#child = fork(SCRIPT, [folder, url], {
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      // As the agent's launcher tells it.
+      execArgv: ['--max-semi-space-size=1'],
+    });
     this.#child.stderr?.on('data', (data: Buffer) => {
       this.#stderr += data.toString();
     });
