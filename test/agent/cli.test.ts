@@ -238,6 +238,7 @@ describe('commands that ask the running agent', () => {
         uplink: { ciphertextBytes: 1000, sentBytes: 1050, uplinkRatio: 1.05 },
         store: null,
         host: null,
+        clock: { state: 'unknown', waiting: 'it is a year ahead' },
         overdue: { count: 2, oldestMs: 1_000 },
         upkeep: null,
         sources: [],
@@ -249,6 +250,7 @@ describe('commands that ask the running agent', () => {
     expect(out).toContain('12, 2 in the open batch, 1 dead letters');
     expect(out).toContain('disk      1.0 KiB of 2.0 KiB\nALARM     little room\n');
     expect(out).toContain('anchor    11 readings on the ledger');
+    expect(out).toContain('ALARM     transactions wait for the clock: it is a year ahead\n');
     expect(out).toContain('3 available');
     expect(out).toContain('1.05 times');
     expect(out).toContain('ALARM     2 files are not available in time, the oldest came 1970');
