@@ -28,9 +28,9 @@ function requirePkcs11(context: TestContext): void {
   requireTool('softhsm2-util', context);
   const fabric = createRequire(import.meta.url).resolve('@hyperledger/fabric-gateway');
   try {
-    createRequire(fabric).resolve('pkcs11js');
+    createRequire(fabric)('pkcs11js');
   } catch {
-    context.skip('the package pkcs11js is not installed: npm install --no-save pkcs11js');
+    context.skip('pkcs11js is not compiled: npm rebuild pkcs11js --ignore-scripts=false');
   }
 }
 
@@ -66,7 +66,8 @@ describe('the key of the ledger identity in a PKCS#11 token', () => {
     }
   });
 
-  it('that cannot be opened is an error that says what to do', async () => {
+  it('that cannot be opened is an error that says what to do', async (context) => {
+    requirePkcs11(context);
     const pinFile = join(dir, 'pin2');
     await writeFile(pinFile, '1234\n');
     const missing = { module: join(dir, 'none.so'), label: 'trial', pinFile, keyId: 'a1b2' };
