@@ -19,6 +19,8 @@ import { systemRandom } from '@blocktorrent/agent/runtime/random.ts';
 import type { ChunkStore } from '@blocktorrent/agent/store/chunk-store.ts';
 import { FileChunkStore } from '@blocktorrent/agent/store/file-chunk-store.ts';
 import { StoreNode } from '@blocktorrent/agent/store/store-node.ts';
+import type { StoreNodeOptions } from '@blocktorrent/agent/store/types.ts';
+import { Upkeep } from '@blocktorrent/agent/store/upkeep.ts';
 
 /** Every read gives the stored bytes with one bit flipped. */
 function lying(store: ChunkStore): ChunkStore {
@@ -44,7 +46,7 @@ const ledger = openLedger(config, silentLog);
 const view = openView(config, ledger, false);
 await view.refresh();
 const net = openNet(config, view, silentLog, { listen: true });
-const node = new StoreNode({
+const options: StoreNodeOptions = {
   overlay: net.overlay,
   addressBook: net.addressBook,
   membership: view,
@@ -54,9 +56,12 @@ const node = new StoreNode({
   random: systemRandom,
   nowMs: Date.now,
   log: silentLog,
-});
+};
+const node = new StoreNode(options);
+const upkeep = new Upkeep({ node: options, store: node, ledger, config: config.upkeep });
 await net.start();
 await node.start();
+upkeep.start();
 // Others may still have the victim's old address: the new one is out before anything is said.
 if (net.overlay.address !== null) await net.addressBook.announce(net.overlay.address);
 process.stdout.write('{"ready":true}\n');

@@ -35,6 +35,8 @@ export interface CastOptions {
   readonly vote?: 'manual' | 'approve';
   /** What the ledger runs on; the dev ledger unless said. */
   readonly ledger?: 'dev' | 'fabric';
+  /** Every agent's section `upkeep`. */
+  readonly upkeep?: object;
   /** More of each agent's section `overlay`. */
   readonly overlayOf?: (mspId: MspId) => object;
   /** How keys are split; the consortium's default unless said. */
@@ -199,6 +201,7 @@ async function writeConfigs(options: CastOptions, network: CastNetwork, broker: 
       ledger,
       certificates: resolve(overlay, '..'),
       overlay: options.overlayOf?.(mspId) ?? {},
+      ...(options.upkeep === undefined ? {} : { upkeep: options.upkeep }),
       ...(index === 0 ? { broker, batch } : {}),
       ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
       ...(audits ? {} : { vote: options.vote ?? 'approve' }),

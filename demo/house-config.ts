@@ -19,6 +19,8 @@ export interface AgentConfigOptions {
   readonly vote?: 'manual' | 'approve';
   /** More of the section `overlay`. */
   readonly overlay?: object;
+  /** Section `upkeep`. */
+  readonly upkeep?: object;
   readonly logLevel?: 'debug' | 'info';
 }
 
@@ -64,6 +66,7 @@ export async function writeAgentConfig(
     ...(batch === undefined ? {} : { batch }),
     ...(logLevel === undefined ? {} : { log: { level: logLevel } }),
     ...(vote === undefined ? {} : { consortium: { vote } }),
+    ...(options.upkeep === undefined ? {} : { upkeep: options.upkeep }),
   };
   const path = join(dir, 'blocktorrent.yaml');
   await writeFile(path, stringify(config));
