@@ -80,7 +80,9 @@ export class MqttConnection implements Delivery {
   constructor(url: string, options: IClientOptions, sink: MessageSink, events: ConnectionEvents) {
     this.#sink = sink;
     this.#events = events;
-    this.#client = connect(url, { ...options, reconnectPeriod: 0, resubscribe: false });
+    // The cache would keep 65,536 buffers of two bytes, 8 MiB, to spare 80 ns a PUBACK.
+    const own = { reconnectPeriod: 0, resubscribe: false, writeCache: false };
+    this.#client = connect(url, { ...options, ...own });
     // Where a topic comes as an alias only this event has it; it comes just before `handleMessage`.
     if (options.protocolVersion === 5) {
       this.#client.on('message', (topic) => {
