@@ -342,8 +342,8 @@ describe('verification of a batch', () => {
 
 describe('JSON paths', () => {
   it('mean the same as the pointers', () => {
-    const paths = ['', '/value', '/a/0/b', '/a~1b~0c', '/'].map(jsonPathOf);
-    expect(paths).toEqual(['$', '$."value"', '$."a"[0]."b"', '$."a/b~c"', '$.""']);
+    const paths = ['', '/value', '/a/0/b', '/a~1b~0c', '/', '/a\\b'].map(jsonPathOf);
+    expect(paths).toEqual(['$', '$."value"', '$."a"[0]."b"', '$."a/b~c"', '$.""', '$."a\\\\b"']);
     expect(() => jsonPathOf('value')).toThrow("expected '/…'");
     expect(() => jsonPathOf('/a"b')).toThrow('no JSON path');
   });

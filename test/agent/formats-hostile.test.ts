@@ -60,6 +60,11 @@ function hostile(): Uint8Array[] {
     many('ddffffffff'),
     many('dfffffffff'),
     many('c6ffffffff'),
+    many('dd000fffff'.repeat(20)),
+    many('df000fffff'.repeat(20)),
+    Buffer.concat([many('9a000ffff0'), deep(0xa0, 0xffff0)]),
+    Buffer.concat([many('dd000ffff0'), deep(0x80, 0xffff0)]),
+    text(`m,a=${'b'.repeat(500_000)},${'c'.repeat(500_000)}`),
     many('12ffffffff0f'),
     many('12ffffffffffffffffff01'),
     Buffer.concat(Array.from({ length: 20_000 }, () => Buffer.from('12020a00', 'hex'))),
@@ -78,6 +83,26 @@ describe('every decoder', () => {
       from.end();
     }
   }, 60_000);
+
+  it('refuses what asks for more memory than its bytes are worth, before it is there', () => {
+    const refusalOf = (decoder: DecoderName, payload: Uint8Array) => {
+      const decode = createDecode([{ topic: '#', decoder, ...ALL[decoder] }]);
+      return decode('site/a', payload, NOW_MS).refusal;
+    };
+    const bytes = (head: string, body: number) =>
+      Buffer.concat([Buffer.from(head, 'hex'), Buffer.alloc(70_000, body)]);
+    // 8 MiB of empty places for each 5 bytes.
+    const claims = Buffer.from('dd000fffff'.repeat(20), 'hex');
+    expect(refusalOf('msgpack', claims)).toBe('MessagePack: it is cut off');
+    expect(refusalOf('msgpack', bytes('dd00011170', 0x80))).toMatch(/more than 65536/);
+    for (const body of [0x80, 0xa0, 0x40]) {
+      expect(refusalOf('cbor', bytes('9a00011170', body))).toMatch(/more than 65536/);
+    }
+    const series = `m,t=${'a'.repeat(900)} ${'a=1,'.repeat(16_000)}b=1\nn a=1`;
+    expect(refusalOf('influx', text(series))).toMatch(/characters of names/);
+    const names = `[{"bn":"${'a'.repeat(980)}","n":"x","v":1}${',{"n":"y","v":1}'.repeat(16_000)}]`;
+    expect(refusalOf('senml-json', text(names))).toMatch(/characters of names/);
+  });
 
   it('takes random bytes and cut and flipped payloads without an exception', () => {
     const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 1e9));
@@ -108,7 +133,7 @@ describe('every decoder', () => {
       const decode = createDecode([{ topic: '#', decoder, ...rule }]);
       const topic = decoder === 'sparkplug' ? aTopic('NBIRTH') : 'site/a';
       expect(decode(topic, good[decoder], NOW_MS).refusal, name).toBeNull();
-      for (let round = 0; round < 400; round += 1) {
+      for (let round = 0; round < 1000; round += 1) {
         const bytes = Uint8Array.from(good[decoder]);
         for (let flips = next(4); flips >= 0; flips -= 1) bytes[next(bytes.length)] = next(256);
         decode(topic, bytes.subarray(0, 1 + next(bytes.length)), NOW_MS);

@@ -1,5 +1,5 @@
 /** The formats of payloads: what each decoder finds, and what it refuses and why. */
-import { createDecode } from '@blocktorrent/agent/ingest/decode.ts';
+import { createDecode, volatileMemory } from '@blocktorrent/agent/ingest/decode.ts';
 import { createDecoderMemory } from '@blocktorrent/agent/ingest/decoder-memory.ts';
 import type { DecodeRule, DecoderName } from '@blocktorrent/agent/ingest/finding.ts';
 import { silentLog } from '@blocktorrent/agent/runtime/log.ts';
@@ -349,6 +349,36 @@ describe('Sparkplug B', () => {
     memory.put('c', '3');
     const again = createDecoderMemory(database, silentLog);
     expect(['a', 'b', 'c', 'd'].map((key) => again.get(key))).toEqual(['1', '2', '3', null]);
+    database.close();
+  });
+
+  it('writes of each birth no more than it says, however much its node has', () => {
+    const written: number[] = [];
+    const inner = volatileMemory();
+    const put = (key: string, value: string) => {
+      written.push(value.length);
+      inner.put(key, value);
+    };
+    const decode = createDecode(rules, { ...inner, put });
+    take(decode, 'NBIRTH', birth);
+    for (let device = 0; device < 200; device += 1) {
+      const metrics = Array.from({ length: 20 }, (_, n) => metric({ name: `m${n}`, alias: n }));
+      take(decode, `DBIRTH/${device}`, aPayload(NOW_MS, null, metrics));
+    }
+    expect(written).toHaveLength(202);
+    expect(Math.max(...written)).toBeLessThan(1500);
+  });
+
+  it('forgets the oldest births where there are too many, and nothing else', () => {
+    const database = openDatabase(':memory:');
+    const memory = createDecoderMemory(database, silentLog);
+    memory.put('cursor', '1');
+    for (let n = 0; n < 70; n += 1) memory.put(`spb/g/n/${n}`, 'x'.repeat(2 ** 20));
+    const known = Array.from({ length: 70 }, (_, n) => n).filter((n) => memory.get(`spb/g/n/${n}`));
+    expect([known[0], known.length, memory.get('cursor')]).toEqual([7, 63, '1']);
+    // Again with what is there already.
+    createDecoderMemory(database, silentLog).put('spb/g/n/new', 'x'.repeat(2 ** 20));
+    expect(memory.get('spb/g/n/7')).toBeNull();
     database.close();
   });
 

@@ -137,6 +137,22 @@ describe('duplicates', () => {
     expect(known.check(aReading(1, { deviceMs: 1.8e12 }), 2)).toBeNull();
   });
 
+  it('are not two topics of a sensor that counts each of them', () => {
+    const known = new Duplicates();
+    known.check(aReading(1, { topic: 'site/t-1/temperature' }), 1);
+    expect(known.check(aReading(1, { topic: 'site/t-1/humidity' }), 2)).toBeNull();
+  });
+
+  it('are, of a sensor that counts but knows no time, only what has the same payload, too', () => {
+    const known = new Duplicates();
+    const counted = (payload: string) =>
+      aReading(1, { deviceMs: null, payload: Buffer.from(payload) });
+    expect(known.check(counted('{"seq":1,"v":20}'), 1)).toBeNull();
+    // It was switched off and counts from 1 again.
+    expect(known.check(counted('{"seq":1,"v":21}'), 2)).toBeNull();
+    expect(known.check(counted('{"seq":1,"v":20}'), 3)).toBe(1);
+  });
+
   it('are, without a sequence, what the broker sends again with the same payload', () => {
     const known = new Duplicates();
     const plain = { sensor: null, deviceSeq: null, deviceMs: null } as const;

@@ -13,6 +13,11 @@ export interface MetricFields {
   readonly long?: number;
   readonly float?: number;
   readonly double?: number;
+  readonly bool?: boolean;
+  readonly string?: string;
+  readonly bytes?: Uint8Array;
+  /** A long beyond 2^53, in decimal. */
+  readonly longText?: string;
 }
 
 /** A topic of edge node `edge-1` in group `plant`: `NDATA`, or `DDATA/pump`. */
@@ -39,6 +44,10 @@ export function metric(fields: MetricFields): Uint8Array {
   if (fields.long !== undefined) writer.uint32(88).uint64(fields.long);
   if (fields.float !== undefined) writer.uint32(101).float(fields.float);
   if (fields.double !== undefined) writer.uint32(105).double(fields.double);
+  if (fields.bool !== undefined) writer.uint32(112).bool(fields.bool);
+  if (fields.string !== undefined) writer.uint32(122).string(fields.string);
+  if (fields.bytes !== undefined) writer.uint32(130).bytes(fields.bytes);
+  if (fields.longText !== undefined) writer.uint32(88).uint64(fields.longText);
   return writer.finish();
 }
 

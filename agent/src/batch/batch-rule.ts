@@ -64,7 +64,8 @@ export function jsonPathOf(pointer: string): string {
   return names.reduce((path, part) => {
     const name = part.replaceAll('~1', '/').replaceAll('~0', '~');
     if (/^(0|[1-9]\d*)$/.test(name)) return `${path}[${name}]`;
-    if (!name.includes('"')) return `${path}."${name}"`;
+    // Within the quotes a backslash begins an escape.
+    if (!name.includes('"')) return `${path}."${name.replaceAll('\\', '\\\\')}"`;
     throw new RangeError(`JSON pointer: a name with '"' has no JSON path: '${pointer}'`);
   }, '$');
 }

@@ -50,6 +50,8 @@ const DECODERS: Readonly<Record<DecoderName, CreateDecoder>> = {
 /** Topics whose rule is remembered; more than that are looked up each time. */
 const TOPICS_REMEMBERED_MAX = 10_000;
 const REFUSAL_CHARS_MAX = 300;
+/** Names, units and texts of all samples of one payload. */
+const TEXT_CHARS_MAX = 8 * LIMITS.payloadBytesMax;
 /** Default of a rule's `historicalAfterMs`. */
 export const HISTORICAL_AFTER_MS = 60_000;
 
@@ -77,7 +79,7 @@ export function createDecode(
     if (choice === null) return { refusal: 'no rule for this topic' };
     try {
       const finding = choice.decoder({ topic, payload, receivedMs });
-      requireFew(finding.samples.length);
+      requireFew(finding.samples);
       return {
         sensor: finding.sensor ?? sensorOfTopic(topic),
         deviceSeq: finding.deviceSeq,
@@ -107,9 +109,20 @@ function isLate({ deviceMs }: Finding, receivedMs: number, afterMs: number): boo
   return deviceMs !== null && afterMs > 0 && receivedMs - deviceMs > afterMs;
 }
 
-function requireFew(count: number): void {
+/** A few bytes must not become gigabytes: names of series, base names and aliases repeat. */
+function requireFew(samples: Finding['samples']): void {
   const max = LIMITS.samplesPerReadingMax;
-  if (count > max) throw new RangeError(`${count} values in one payload, at most ${max}`);
+  if (samples.length > max) {
+    throw new RangeError(`${samples.length} values in one payload, at most ${max}`);
+  }
+  let chars = 0;
+  for (const { sensor, name, unit, value } of samples) {
+    chars += (sensor?.length ?? 0) + name.length + unit.length;
+    if (typeof value === 'string') chars += value.length;
+  }
+  if (chars > TEXT_CHARS_MAX) {
+    throw new RangeError(`${chars} characters of names and texts, at most ${TEXT_CHARS_MAX}`);
+  }
 }
 
 /** Where a payload does not name its sensor, the topic does; a very long one names nobody. */

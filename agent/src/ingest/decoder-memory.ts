@@ -8,8 +8,11 @@ import type { Database } from 'better-sqlite3';
 import type { Log } from '../runtime/log.ts';
 import type { DecoderMemory } from './finding.ts';
 
-/** Values kept at most; beyond that the ones that were put longest ago go. */
-const VALUES_MAX = 10_000;
+/** Kept at most; beyond that go births (the only values that others can make more) put longest ago. */
+const VALUES_MAX = 100_000;
+const BYTES_MAX = 64 * 1024 * 1024;
+/** Keys of the births, a GLOB pattern. */
+const BIRTHS = 'spb/*';
 /** The same for what the disk does not take. */
 const UNWRITTEN_MAX = 100;
 
@@ -21,14 +24,32 @@ export function createDecoderMemory(database: Database, log: Log): DecoderMemory
   );
   const get = database.prepare('SELECT value FROM memory WHERE key = ?').pluck();
   const put = database.prepare('INSERT OR REPLACE INTO memory (key, value) VALUES (?, ?)');
-  const trim = database.prepare(
-    'DELETE FROM memory WHERE id <= (SELECT id FROM memory ORDER BY id DESC LIMIT 1 OFFSET ?)',
-  );
+  const oldest = database
+    .prepare('SELECT id FROM memory WHERE key GLOB ? ORDER BY id LIMIT 1')
+    .pluck();
+  const remove = database.prepare('DELETE FROM memory WHERE id = ?');
+  const size = database.prepare('SELECT octet_length(value) FROM memory WHERE key = ?').pluck();
+  const sizeOf = database.prepare('SELECT octet_length(value) FROM memory WHERE id = ?').pluck();
+  const all = database.prepare('SELECT count(*) AS n, total(octet_length(value)) AS b FROM memory');
+  let { n: values, b: bytes } = all.get() as { n: number; b: number };
   /** What the disk did not take yet. */
   const unwritten = new Map<string, string>();
   const write = database.transaction(() => {
-    for (const [key, value] of unwritten) put.run(key, value);
-    trim.run(VALUES_MAX);
+    const after = { values, bytes };
+    for (const [key, value] of unwritten) {
+      const before = size.get(key) as number | undefined;
+      put.run(key, value);
+      after.values += before === undefined ? 1 : 0;
+      after.bytes += Buffer.byteLength(value) - (before ?? 0);
+    }
+    while (after.values > VALUES_MAX || after.bytes > BYTES_MAX) {
+      const id = oldest.get(BIRTHS) as number | undefined;
+      if (id === undefined) break;
+      after.bytes -= sizeOf.get(id) as number;
+      remove.run(id);
+      after.values -= 1;
+    }
+    return after;
   });
   return {
     get: (key) => unwritten.get(key) ?? (get.get(key) as string | undefined) ?? null,
@@ -36,7 +57,7 @@ export function createDecoderMemory(database: Database, log: Log): DecoderMemory
       unwritten.delete(key);
       unwritten.set(key, value);
       try {
-        write();
+        ({ values, bytes } = write());
         unwritten.clear();
       } catch (error) {
         log.warn('decoders cannot write down what they know, it stays in memory', { error });

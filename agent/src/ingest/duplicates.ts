@@ -2,9 +2,11 @@
  * Marks repetitions: a reading that came before, sent again by its sensor or by the broker.
  *
  * Enters: readings in order. Leaves: the seq of the reading that one repeats, or null. A sensor's
- * own sequence decides where there is one, together with its time, so that a sensor which counts
- * from 1 again after a restart repeats nothing. Without a sequence only what the broker flags as
- * sent again (DUP) can be a repetition, if the same payload came on the same topic before.
+ * own sequence decides where there is one, together with the topic and its time, so that a sensor
+ * which counts from 1 again after a restart, or counts each of its topics, repeats nothing. One that
+ * says no time repeats itself only where the payload is the same, too. Without a sequence only what
+ * the broker flags as sent again (DUP) can be a repetition, if the same payload came on the same
+ * topic before.
  * Always holds: nothing is forgotten before `capacity` newer readings; after a crash `learn` builds
  * the knowledge again from the newest batches.
  */
@@ -68,6 +70,10 @@ export class Duplicates {
 }
 
 function keyOf({ topic, payload, sensor, deviceSeq, deviceMs }: Identity): string {
-  if (sensor !== null && deviceSeq !== null) return `s\0${sensor}\0${deviceSeq}\0${deviceMs ?? ''}`;
-  return `p\0${topic}\0${hash('sha256', payload, 'base64')}`;
+  if (sensor === null || deviceSeq === null) return `p\0${topic}\0${digestOf(payload)}`;
+  return `s\0${topic}\0${sensor}\0${deviceSeq}\0${deviceMs ?? digestOf(payload)}`;
+}
+
+function digestOf(payload: Uint8Array): string {
+  return hash('sha256', payload, 'base64');
 }

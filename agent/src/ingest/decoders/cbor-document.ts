@@ -1,9 +1,13 @@
 /**
  * CBOR (RFC 8949) from outside: any well-formed item, maps with any keys, the usual tags.
  *
- * Leaves: numbers, bigints, text, bytes, arrays, Maps, Dates. Throws what cborg throws.
+ * Leaves: numbers, bigints, text, bytes, arrays, Maps, Dates. Throws what cborg throws, and
+ * DecodeError for more arrays, maps, byte strings and tags than `OBJECTS_MAX`: each costs 100 bytes
+ * and more. Strings of indefinite length and simple values that have no name are not read.
  */
-import { decode, type TagDecoder } from 'cborg';
+import { decode, type TagDecoder, Tokenizer, Type } from 'cborg';
+import { DecodeError } from './decode-error.ts';
+import { OBJECTS_MAX } from './document.ts';
 
 /** Tags that mean something here; an item with another one is refused. */
 const TAGS: Record<number, TagDecoder> = {
@@ -22,9 +26,34 @@ const TAGS: Record<number, TagDecoder> = {
   55799: (content) => content(),
 };
 
+const OPTIONS = {
+  useMaps: true,
+  rejectDuplicateMapKeys: true,
+  tags: TAGS,
+  allowIndefinite: true,
+  allowUndefined: true,
+  allowBigInt: true,
+};
+const OBJECTS = [Type.array, Type.map, Type.bytes, Type.tag];
+
 /** The one item of these bytes. */
 export function decodeCbor(bytes: Uint8Array): unknown {
-  return decode(bytes, { useMaps: true, rejectDuplicateMapKeys: true, tags: TAGS });
+  return decode(bytes, { ...OPTIONS, tokenizer: new CountingTokenizer(bytes, OPTIONS) });
+}
+
+class CountingTokenizer extends Tokenizer {
+  #objects = 0;
+
+  override next(): ReturnType<Tokenizer['next']> {
+    const token = super.next();
+    if (OBJECTS.some((type) => Type.equals(token.type, type))) {
+      this.#objects += 1;
+      if (this.#objects > OBJECTS_MAX) {
+        throw new DecodeError(`CBOR: more than ${OBJECTS_MAX} arrays, maps, bytes and tags`);
+      }
+    }
+    return token;
+  }
 }
 
 function bigNumber(bytes: unknown): bigint {

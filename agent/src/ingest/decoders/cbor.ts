@@ -5,6 +5,6 @@ import { createDocumentReader } from './document.ts';
 
 /** A decoder for one rule. Throws RangeError when one of its pointers is no JSON pointer. */
 export function createCborDecoder(rule: DecodeRule): Decoder {
-  const read = createDocumentReader(rule, { format: 'CBOR', samples: true });
+  const read = createDocumentReader(rule, { format: 'CBOR', samples: 'all' });
   return ({ payload }) => read(decodeCbor(payload));
 }

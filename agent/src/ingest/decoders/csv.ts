@@ -15,7 +15,7 @@ const LINE_BYTES_MAX = 64 * 1024;
 
 /** A decoder for one rule. Throws RangeError when one of its pointers is no JSON pointer. */
 export function createCsvDecoder(rule: DecodeRule): Decoder {
-  const read = createDocumentReader(rule, { format: 'CSV', samples: true });
+  const read = createDocumentReader(rule, { format: 'CSV', samples: 'all' });
   const delimiter = rule.separator ?? ',';
   return ({ payload }) => {
     if (payload.length > LINE_BYTES_MAX) {

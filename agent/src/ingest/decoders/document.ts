@@ -12,20 +12,30 @@ import { timeMsOf } from './time.ts';
 
 /** Deeper nesting than this is refused: tools that read the batch later have limits of their own. */
 export const DEPTH_MAX = 64;
+/** Arrays, maps and the like of one binary document: each takes far more memory than its byte. */
+export const OBJECTS_MAX = 65_536;
 const SENSOR_CHARS_MAX = 200;
+
+/** A place in an array (RFC 6901 §4); `length` is none. */
+const INDEX = /^(0|[1-9]\d*)$/;
 
 type Pointer = readonly string[];
 interface Place {
   readonly name: string;
   readonly pointer: string;
   readonly at: Pointer;
+  /** Has a whole number in it, which may be an index, or a name. */
+  readonly numbered: boolean;
 }
 
 export interface DocumentOptions {
   /** The format's name in messages. */
   readonly format: string;
-  /** Whether values go into the finding, because SQLite cannot read the payload. */
-  readonly samples: boolean;
+  /**
+   * Which values go into the finding: all, because SQLite cannot read the payload; or those that its
+   * JSON paths do not reach, because a whole number stands for an index in them.
+   */
+  readonly samples: 'all' | 'beyond-paths';
 }
 
 /** A reader for one rule. Throws RangeError when one of its pointers is no JSON pointer. */
@@ -42,6 +52,7 @@ export function createDocumentReader(
     return placeOf(name, pointer) ?? [];
   });
   const wanted = valuesAt.map(({ pointer }) => `'${pointer}'`).join(' or ');
+  const numberedAt = valuesAt.filter(({ numbered }) => numbered);
   const unit = rule.unit ?? '';
   return (document) => {
     if (depthExceeds(document, DEPTH_MAX)) {
@@ -55,7 +66,9 @@ export function createDocumentReader(
       deviceSeq: sequenceAt === null ? null : sequenceOf(document, sequenceAt),
       deviceMs: timeAt === null ? null : timeOf(document, timeAt, rule.timeUnit ?? 'ms'),
       historical: historicalAt === null ? null : historicalOf(document, historicalAt),
-      samples: options.samples ? samplesOf(document, valuesAt, unit) : [],
+      samples: samplesOf(document, options.samples === 'all' ? valuesAt : numberedAt, unit, {
+        beyondPaths: options.samples === 'beyond-paths',
+      }),
     };
   };
 }
@@ -67,7 +80,7 @@ function placeOf(name: string, pointer: string | undefined): Place | null {
   }
   const parts = pointer.split('/').slice(1);
   const at = parts.map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
-  return { name, pointer, at };
+  return { name, pointer, at, numbered: at.some((part) => INDEX.test(part)) };
 }
 
 function find(document: unknown, pointer: Pointer): unknown {
@@ -76,11 +89,19 @@ function find(document: unknown, pointer: Pointer): unknown {
     if (typeof value !== 'object' || value === null || value instanceof Uint8Array) {
       return undefined;
     }
-    if (value instanceof Map) value = value.get(name) ?? value.get(indexOf(name));
+    if (value instanceof Map) value = value.has(name) ? value.get(name) : value.get(indexOf(name));
+    else if (Array.isArray(value) && !INDEX.test(name)) return undefined;
     else if (!Object.hasOwn(value, name)) return undefined;
     else value = (value as Readonly<Record<string, unknown>>)[name];
   }
   return value;
+}
+
+/** Whether a whole number in the pointer is the name of a field here, and no index. */
+function hasNumberAsName(document: unknown, pointer: Pointer): boolean {
+  return pointer.some((part, index) => {
+    return INDEX.test(part) && !Array.isArray(find(document, pointer.slice(0, index)));
+  });
 }
 
 /** The whole number that a part of a pointer may also mean: CBOR has maps with such keys. */
@@ -149,8 +170,14 @@ function historicalOf(document: unknown, { at, pointer }: Place): boolean | null
   );
 }
 
-function samplesOf(document: unknown, places: readonly Place[], unit: string): Sample[] {
+function samplesOf(
+  document: unknown,
+  places: readonly Place[],
+  unit: string,
+  { beyondPaths }: { readonly beyondPaths: boolean },
+): Sample[] {
   return places.flatMap(({ name, at }) => {
+    if (beyondPaths && !hasNumberAsName(document, at)) return [];
     const value = sampleValueOf(find(document, at));
     return value === null ? [] : [{ sensor: null, name, unit, timeMs: null, value }];
   });
@@ -163,7 +190,7 @@ export function sampleValueOf(value: unknown): number | string | null {
   if (typeof value === 'number') return Number.isFinite(value) ? value + 0 : null;
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString();
   if (value instanceof Uint8Array) return Buffer.from(value).toString('base64');
-  return (typeof value === 'string' ? value : shownWhole(value)).toWellFormed();
+  return (typeof value === 'string' ? value : JSON.stringify(plainOf(value))).toWellFormed();
 }
 
 function shown(value: unknown): string {
@@ -173,10 +200,16 @@ function shown(value: unknown): string {
 
 function shownWhole(value: unknown): string {
   if (value instanceof Uint8Array) return `${value.length} bytes`;
-  if (value instanceof Map) return JSON.stringify(Object.fromEntries(value), withoutBigInt);
-  return JSON.stringify(value, withoutBigInt) ?? String(value);
+  return JSON.stringify(plainOf(value)) ?? String(value);
 }
 
-function withoutBigInt(_key: string, value: unknown): unknown {
-  return typeof value === 'bigint' ? Number(value) : value;
+/** Of the same shape, in what JSON has: maps as objects, bytes as base64, as samples have them. */
+function plainOf(value: unknown): unknown {
+  if (typeof value === 'bigint') return Number(value);
+  if (typeof value === 'symbol') throw new DecodeError('CBOR: a break in the place of a value');
+  if (typeof value !== 'object' || value === null || value instanceof Date) return value;
+  if (value instanceof Uint8Array) return Buffer.from(value).toString('base64');
+  if (Array.isArray(value)) return value.map(plainOf);
+  const entries = value instanceof Map ? [...value] : Object.entries(value);
+  return Object.fromEntries(entries.map(([key, child]) => [String(key), plainOf(child)]));
 }

@@ -12,8 +12,9 @@ import { DecodeError } from './decode-error.ts';
 import { numberOf, textOf } from './text.ts';
 import { timeMsOf } from './time.ts';
 
-/** Up to a space, a comma or an `=` that is not escaped. */
-const SERIES = /(?:[^\\ \n]|\\[^\n])+/y;
+/** A measurement and its tags: names end at a comma, a space or an `=` that is not escaped. */
+const SERIES =
+  /(?:[^\\ ,\n]|\\[^\n])+(?:,(?:[^\\ ,=\n]|\\[^\n])+=(?:[^\\ ,=\n]|\\[^\n])+)*(?![^ \n])/y;
 const FIELD_KEY = /(?:[^\\ ,=\n]|\\[^\n])+=/y;
 /** Text may have line breaks. */
 const TEXT_VALUE = /"((?:[^"\\]|\\[\s\S])*)"/y;
@@ -22,6 +23,8 @@ const TIME = / +(-?\d{1,20})/y;
 const LINE_END = /[ \r]*(?:\n|$)/y;
 const NO_READING = /(?:[ \t\r]*\n|[ \t]*#[^\n]*(?:\n|$))*[ \t\r]*/y;
 
+/** Signed and unsigned whole numbers. */
+const WHOLE = /^([+-]?\d+i|\d+u)$/;
 const TRUE = new Set(['t', 'T', 'true', 'True', 'TRUE']);
 const FALSE = new Set(['f', 'F', 'false', 'False', 'FALSE']);
 
@@ -58,7 +61,6 @@ class Lines {
   readonly #timeUnit: TimeUnit;
   readonly #unit: string;
   #at = 0;
-  #line = 1;
 
   constructor(text: string, timeUnit: TimeUnit, unit: string) {
     this.#text = text;
@@ -73,7 +75,7 @@ class Lines {
   }
 
   next(): Sample[] {
-    const series = this.#need(SERIES, 'a measurement')[0];
+    const series = this.#need(SERIES, 'a measurement and tag=value')[0];
     this.#need(/ +/y, 'a space and fields');
     const fields: { name: string; value: number | string }[] = [];
     do {
@@ -84,7 +86,6 @@ class Lines {
     const timeMs = time === undefined ? null : timeMsOf(BigInt(time), this.#timeUnit);
     if (time !== undefined && timeMs === null) throw this.#wrong(`a time since 1970`);
     this.#need(LINE_END, 'a time or the end of the line');
-    this.#line += 1;
     return fields.map((field) => ({ sensor: series, unit: this.#unit, timeMs, ...field }));
   }
 
@@ -94,9 +95,10 @@ class Lines {
     const plain = this.#need(PLAIN_VALUE, 'a value')[0];
     if (TRUE.has(plain)) return 1;
     if (FALSE.has(plain)) return 0;
-    const value = numberOf(/^[+-]?\d+[iu]$/.test(plain) ? plain.slice(0, -1) : plain);
-    if (value === null) throw this.#wrong('a number, true, false or "text"');
-    return value;
+    const value = numberOf(WHOLE.test(plain) ? plain.slice(0, -1) : plain);
+    if (value !== null) return value;
+    this.#at -= plain.length;
+    throw this.#wrong('a number, true, false or "text"');
   }
 
   #take(pattern: RegExp): RegExpExecArray | null {
@@ -114,8 +116,9 @@ class Lines {
 
   #wrong(expected: string): DecodeError {
     const found = this.#text.slice(this.#at, this.#at + 20);
+    const line = this.#text.slice(0, this.#at).split('\n').length;
     return new DecodeError(
-      `line protocol, line ${this.#line}: expected ${expected}, found ${JSON.stringify(found)}`,
+      `line protocol, line ${line}: expected ${expected}, found ${JSON.stringify(found)}`,
     );
   }
 }

@@ -24,11 +24,7 @@ const LABELS: ReadonlyMap<unknown, string> = new Map([
 
 /** The decoder; packs describe themselves, so a rule has nothing to say. */
 export function createSenmlCborDecoder(): Decoder {
-  return (input) => {
-    const pack = decodeCbor(input.payload);
-    if (!Array.isArray(pack)) throw new DecodeError('SenML: expected an array of records');
-    return resolveSenml(pack.map(recordOf), input);
-  };
+  return (input) => resolveSenml(decodeCbor(input.payload), recordOf, input);
 }
 
 function recordOf(record: unknown): SenmlRecord {

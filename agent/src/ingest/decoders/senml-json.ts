@@ -6,11 +6,7 @@ import { jsonOf } from './text.ts';
 
 /** The decoder; packs describe themselves, so a rule has nothing to say. */
 export function createSenmlJsonDecoder(): Decoder {
-  return (input) => {
-    const pack = jsonOf(input.payload);
-    if (!Array.isArray(pack)) throw new DecodeError('SenML: expected an array of records');
-    return resolveSenml(pack.map(recordOf), input);
-  };
+  return (input) => resolveSenml(jsonOf(input.payload), recordOf, input);
 }
 
 function recordOf(record: unknown): SenmlRecord {

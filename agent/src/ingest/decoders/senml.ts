@@ -26,15 +26,18 @@ interface Base {
   sum: number | null;
 }
 
-/** Resolves a pack. Throws DecodeError. */
+/** Resolves a pack, each of its records as `recordOf` gives it. Throws DecodeError. */
 export function resolveSenml(
-  records: readonly SenmlRecord[],
+  pack: unknown,
+  recordOf: (record: unknown) => SenmlRecord,
   { receivedMs }: Pick<DecoderInput, 'receivedMs'>,
 ): Finding {
-  if (records.length === 0) throw new DecodeError('SenML: a pack without records');
-  if (records.length > LIMITS.samplesPerReadingMax) {
+  if (!Array.isArray(pack)) throw new DecodeError('SenML: expected an array of records');
+  if (pack.length === 0) throw new DecodeError('SenML: a pack without records');
+  if (pack.length > LIMITS.samplesPerReadingMax) {
     throw new DecodeError(`SenML: at most ${LIMITS.samplesPerReadingMax} records`);
   }
+  const records = pack.map(recordOf);
   const base: Base = { name: '', timeSeconds: 0, unit: '', value: 0, sum: null };
   const samples: Sample[] = [];
   for (const record of records) {

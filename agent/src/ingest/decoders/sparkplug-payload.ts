@@ -21,7 +21,8 @@ export interface SparkplugMetric {
   readonly historical: boolean;
   /** Property `engUnit`; null if not given. */
   readonly unit: string | null;
-  /** As it is on the wire, unsigned; null for `is_null` and for what is skipped. */
+  readonly isNull: boolean;
+  /** As it is on the wire, unsigned; null where `isNull`, and for what is skipped. */
   readonly value: bigint | number | boolean | string | Uint8Array | null;
 }
 
@@ -45,7 +46,7 @@ export function readSparkplugPayload(bytes: Uint8Array): SparkplugPayload {
     const tag = reader.uint32();
     if (tag === VARINT(1)) timestampMs = timeOf(uint64(reader));
     else if (tag === BYTES(2)) metrics.push(readMetric(reader, reader.uint32() + reader.pos));
-    else if (tag === VARINT(3)) seq = Number(uint64(reader));
+    else if (tag === VARINT(3)) seq = seqOf(uint64(reader));
     else if (tag === BYTES(4)) requirePlain(reader.string());
     else reader.skipType(tag & 7);
     if (metrics.length > METRICS_MAX) throw new DecodeError(`more than ${METRICS_MAX} metrics`);
@@ -89,6 +90,7 @@ const METRIC_FIELDS = new Map<number, (reader: Reader) => Partial<SparkplugMetri
   [VARINT(3), (reader) => ({ timestampMs: timeOf(uint64(reader)) })],
   [VARINT(4), (reader) => ({ datatype: reader.uint32() })],
   [VARINT(5), (reader) => ({ historical: reader.bool() })],
+  [VARINT(7), (reader) => ({ isNull: reader.bool() })],
   [BYTES(9), (reader) => ({ unit: readUnit(reader, end(reader)) })],
   [VARINT(10), (reader) => ({ value: BigInt(reader.uint32()) })],
   [VARINT(11), (reader) => ({ value: uint64(reader) })],
@@ -106,6 +108,7 @@ function readMetric(reader: Reader, endAt: number): SparkplugMetric {
     timestampMs: null,
     datatype: null,
     historical: false,
+    isNull: false,
     unit: null,
     value: null,
   };
@@ -116,7 +119,7 @@ function readMetric(reader: Reader, endAt: number): SparkplugMetric {
     else Object.assign(metric, read(reader));
   }
   if (reader.pos !== endAt) throw new DecodeError('Sparkplug: a metric is cut off');
-  return metric;
+  return metric.isNull ? { ...metric, value: null } : metric;
 }
 
 /** The text at key `engUnit` of a PropertySet. */
@@ -156,6 +159,13 @@ function timeOf(value: bigint): number {
   const timeMs = Number(value);
   if (Number.isSafeInteger(timeMs)) return timeMs;
   throw new DecodeError(`Sparkplug: ${value} is no time`);
+}
+
+/** 0..255 by the specification; nodes that count further are let be, as far as numbers go. */
+function seqOf(value: bigint): number {
+  const seq = Number(value);
+  if (Number.isSafeInteger(seq)) return seq;
+  throw new DecodeError(`Sparkplug: ${value} is no seq`);
 }
 
 function requirePlain(uuid: string): void {

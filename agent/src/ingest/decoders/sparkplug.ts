@@ -11,7 +11,7 @@ import type { Sample } from '@blocktorrent/protocol/reading.ts';
 import type { DecodeRule, Decoder, DecoderInput, DecoderMemory, Finding } from '../finding.ts';
 import { DecodeError } from './decode-error.ts';
 import { sampleValueOf } from './document.ts';
-import { NodeMetrics } from './sparkplug-births.ts';
+import { Births, type BornMetric, dies, missingBefore } from './sparkplug-births.ts';
 import {
   readSparkplugPayload,
   type SparkplugMetric,
@@ -21,8 +21,6 @@ import {
 const TYPES = ['NBIRTH', 'NDATA', 'NDEATH', 'DBIRTH', 'DDATA', 'DDEATH', 'NCMD', 'DCMD'] as const;
 type MessageType = (typeof TYPES)[number];
 
-/** Nodes whose births are in memory; of more than that the oldest are read from the disk again. */
-const NODES_REMEMBERED_MAX = 1000;
 /** Begins the name of a metric whose birth was never seen. */
 export const UNKNOWN_ALIAS = 'alias ';
 /** Sample that says how many messages are missing before its reading. */
@@ -49,22 +47,12 @@ interface Place {
 
 /** The decoder; payloads describe themselves, so a rule has nothing to say. */
 export function createSparkplugDecoder(_rule: DecodeRule, memory: DecoderMemory): Decoder {
-  const nodes = new Map<string, NodeMetrics>();
-  const nodeOf = (name: string): NodeMetrics => {
-    const known = nodes.get(name) ?? NodeMetrics.load(name, memory);
-    nodes.delete(name);
-    nodes.set(name, known);
-    for (const oldest of nodes.keys()) {
-      if (nodes.size <= NODES_REMEMBERED_MAX) break;
-      nodes.delete(oldest);
-    }
-    return known;
-  };
+  const births = new Births(memory);
   return (input) => {
     const place = placeOf(input.topic);
     // The state of a host application, and commands to a node: no readings, but no dead letters.
     if (place === null || place.type.endsWith('CMD')) return NOTHING;
-    return findingOf(place, readSparkplugPayload(input.payload), nodeOf(place.node), input);
+    return findingOf(place, readSparkplugPayload(input.payload), births, input);
   };
 }
 
@@ -83,21 +71,23 @@ function placeOf(topic: string): Place | null {
 function findingOf(
   { type, node, device }: Place,
   payload: SparkplugPayload,
-  known: NodeMetrics,
+  births: Births,
   { receivedMs }: DecoderInput,
 ): Finding {
   const { timestampMs, metrics, seq } = payload;
   const birth = type.endsWith('BIRTH');
   const death = type.endsWith('DEATH');
-  if (type === 'NBIRTH') known.reborn(sessionOf(payload));
-  if (birth) known.learn(device, metrics);
-  if (type === 'NDEATH' && !known.dies(sessionOf(payload))) {
+  const edge = births.node(node);
+  if (type === 'NBIRTH') births.reborn(edge, sessionOf(payload));
+  if (birth) births.learn(edge, device, metrics);
+  if (type === 'NDEATH' && !dies(edge, sessionOf(payload))) {
     return { ...NOTHING, sensor: node, historical: true };
   }
   const readings = metrics.filter(({ name }) => name !== SESSION_METRIC);
-  const samples = readings.flatMap((metric) => sampleOf(metric, device, known));
+  const born = births.finder(edge, device);
+  const samples = readings.flatMap((metric) => sampleOf(metric, born(metric)));
   if (birth || death) samples.push(online(birth));
-  const missing = seq === null ? 0 : known.missingBefore(seq, type === 'NBIRTH');
+  const missing = seq === null ? 0 : missingBefore(edge, seq, type === 'NBIRTH');
   if (missing > 0) samples.push({ ...OWN, name: GAP_SAMPLE, value: missing });
   const times = readings.flatMap((metric) => metric.timestampMs ?? []);
   const deviceMs =
@@ -123,8 +113,7 @@ function online(alive: boolean): Sample {
   return { ...OWN, name: '$online', value: Number(alive) };
 }
 
-function sampleOf(metric: SparkplugMetric, device: string, known: NodeMetrics): Sample[] {
-  const birth = known.find(device, metric);
+function sampleOf(metric: SparkplugMetric, birth: BornMetric | null): Sample[] {
   const value = sampleValueOf(typed(metric.value, metric.datatype ?? birth?.datatype ?? null));
   const name =
     metric.name || birth?.name || (metric.alias === null ? '' : `${UNKNOWN_ALIAS}${metric.alias}`);
