@@ -14,6 +14,7 @@ import { Access, type Identity, OPEN, readUsers } from './access.ts';
 import { Admission } from './admission.ts';
 import { type BrokerConfig, DEFAULTS, SESSION_MESSAGES_LIMIT } from './config.ts';
 import { DurableAedes } from './durable-aedes.ts';
+import { HeldPublishers, PublisherGoneError } from './held-publishers.ts';
 import { Journal } from './journal.ts';
 import { Listeners, type Socket } from './listeners.ts';
 import { PasswordChecker, TooManyPasswordsError } from './password.ts';
@@ -83,6 +84,7 @@ class RunningBroker implements Broker {
   readonly #admission: Admission;
   readonly #journal: Journal | null;
   readonly #store: SessionStore;
+  readonly #held: HeldPublishers;
   readonly #aedes: DurableAedes;
   readonly #listeners: Listeners;
   readonly #identities = new WeakMap<object, Identity>();
@@ -102,7 +104,12 @@ class RunningBroker implements Broker {
     this.#admission = new Admission(settings, () => performance.now());
     this.#journal = openJournal(options.dataDir);
     this.#store = new SessionStore(settings, (id) => this.#onDropped(id), this.#journal);
-    this.#aedes = new DurableAedes(this.#aedesOptions(), this.#store);
+    this.#held = new HeldPublishers({
+      change: () => this.#store.change(),
+      nowMs: () => performance.now(),
+      onFull: (clientId) => warn('queue is full, publishers wait', { clientId }),
+    });
+    this.#aedes = new DurableAedes(this.#aedesOptions(), this.#store, this.#held);
     this.#listen();
     this.#listeners = new Listeners(options.listeners ?? [{ listen: { host, port } }], {
       admission: this.#admission,
@@ -173,14 +180,17 @@ class RunningBroker implements Broker {
     const { warn } = this.#settings;
     const aedes = this.#aedes;
     aedes.on('client', (client) => {
+      // Cut off while it was beginning; nobody would say that it has gone.
+      if (client.closed) return;
       this.#clients.add(client);
+      this.#store.attach(client);
       const dropped = this.#store.takeDropped(client.id);
       if (dropped > 0)
         warn('messages were dropped for this client', { clientId: client.id, dropped });
     });
     aedes.on('clientDisconnect', (client) => {
       this.#clients.delete(client);
-      this.#store.release(client.id);
+      this.#store.release(client);
     });
     aedes.on('clientError', (client, error) => {
       warn('client ended', { clientId: client.id, reason: error.message });
@@ -214,8 +224,16 @@ class RunningBroker implements Broker {
       authorizePublish: (client, packet, done) => {
         const refusal = this.#refusalOf(client, packet);
         if (refusal !== null) done(new Error(refusal));
-        else if (packet.qos === 1) this.#aedes.store(packet).then(() => done(null), done);
-        else done(null);
+        else if (packet.qos === 0 || client === null) done(null);
+        else {
+          this.#aedes.take(packet, client).then(
+            () => done(null),
+            (error: Error) => {
+              // Nobody is left to whom aedes could answer.
+              if (!(error instanceof PublisherGoneError)) done(error);
+            },
+          );
+        }
       },
       authorizeSubscribe: (client, subscription, done) => {
         const identity = this.#identities.get(client);
@@ -302,6 +320,7 @@ class RunningBroker implements Broker {
       received: this.#received,
       sent: this.#sent,
       dropped: this.#dropped,
+      held: this.#held.messages,
       queued: messages,
       queuedBytes: bytes,
       retained,

@@ -16,7 +16,7 @@ export const DEFAULTS = {
   port: 1883,
   /** Payload of one PUBLISH. */
   payloadBytesMax: 1024 * 1024,
-  /** Messages queued for one persistent session; the newest are dropped when it is full. */
+  /** Messages queued for one persistent session; when it is full, publishers wait. */
   sessionMessagesMax: 60_000,
   /** Payload bytes queued for all sessions together. */
   queuedBytesMax: 256 * 1024 * 1024,

@@ -126,6 +126,11 @@ export class Journal {
     return this.#soon('connect', { session, connected: 1 });
   }
 
+  /** A client that has begun to come is here. Durable some time later. */
+  connected(session: string): void {
+    this.#later('connect', { session, connected: 1 });
+  }
+
   /** A client has gone; these of its messages have been sent to it. */
   disconnect(session: string, sent: Iterable<number>): void {
     for (const id of sent) this.#later('sent', { id });

@@ -4,7 +4,7 @@
  * Enters: a message for each persistent session subscribed to it. Leaves: the same messages, oldest
  * first, until the session's client has acknowledged them. Always holds: no packet identifier names
  * two messages of one connection, a redelivery carries DUP [MQTT-3.3.1-1], what was queued goes out
- * before what is new [MQTT-4.6.0-6], and queues are bounded.
+ * before what is new [MQTT-4.6.0-6], and queues are bounded: who asks `fullFor` first loses nothing.
  * With a journal all of it survives the process, and a message is durable before it is acknowledged.
  * aedes's own queue keeps identifiers over a reconnect while the new connection counts from a random
  * one, so that an acknowledgement can remove the wrong message; here they are given anew. And aedes
@@ -42,12 +42,18 @@ export interface SessionLimits {
   readonly retainedMax: number;
 }
 
-/** From a connection's begin until what was queued before it is out. New messages wait for it. */
+/**
+ * From a connection's begin until what was queued before it is out. New messages of this connection
+ * wait for it; those of an older one, which may go on for a while, do not.
+ */
 interface Drain {
   /** Keys of the messages that were queued; empty until aedes asks for them. */
   keys: ReadonlySet<string>;
   /** How many of them have not gone yet. */
   left: number;
+  /** All has gone, or the connection has; what waits follows in the next turn of the event loop. */
+  isOver: boolean;
+  isFinished: boolean;
   readonly finished: Promise<void>;
   readonly finish: () => void;
 }
@@ -65,7 +71,8 @@ interface Queue {
   readonly byIdentifier: Map<number, string>;
   /** Whose identifiers are in `byIdentifier`. */
   connection: Connection | null;
-  drain: Drain | null;
+  /** Of a connection that has begun, and for which aedes has not asked for the queue yet. */
+  beginning: Drain | null;
   /** Messages dropped since its client was last told of in the log. */
   dropped: number;
 }
@@ -89,7 +96,7 @@ interface RetainedPacket {
 /** Says that a message was dropped, because the session's queue or all queues together were full. */
 export type DropListener = (clientId: string) => void;
 
-/** In-memory persistence for aedes with bounded queues; drops the newest message when one is full. */
+/** In-memory persistence for aedes with bounded queues; what does not fit is dropped and counted. */
 export class SessionStore extends MemoryPersistence {
   readonly #limits: SessionLimits;
   readonly #onDrop: DropListener;
@@ -97,11 +104,14 @@ export class SessionStore extends MemoryPersistence {
   readonly #queues = new Map<string, Queue>();
   /** Sessions with subscriptions: how long they have been away, in seconds of running time. */
   readonly #sessions = new Map<string, number>();
-  /** Connections of each session that have begun and not ended. */
-  readonly #connections = new Map<string, number>();
+  /** The connection of each client that is here. */
+  readonly #connections = new Map<string, Connection>();
+  /** Of connections that have got so far that their queue was asked for. */
+  readonly #drains = new WeakMap<Connection, Drain>();
   readonly #retained = new Set<string>();
   #queuedBytes = 0;
   #nextId = 1;
+  #change: PromiseWithResolvers<void> | null = null;
 
   constructor(limits: SessionLimits, onDrop: DropListener, journal: Journal | null = null) {
     super();
@@ -168,6 +178,45 @@ export class SessionStore extends MemoryPersistence {
     return dropped;
   }
 
+  /**
+   * The first of these sessions whose queue has no room for a message, null where all have. A message
+   * for which there can never be room is not waited for: it is dropped, and counted.
+   */
+  fullFor(
+    subs: readonly { clientId: string }[],
+    { payload }: Pick<QueuedPacket, 'payload'>,
+  ): string | null {
+    const { sessionMessagesMax, queuedBytesMax } = this.#limits;
+    const bytes = subs.length * (payload?.length ?? 0);
+    if (sessionMessagesMax === 0 || bytes > queuedBytesMax) return null;
+    const [first] = subs;
+    if (first !== undefined && this.#queuedBytes + bytes > queuedBytesMax) return first.clientId;
+    const full = subs.find(({ clientId }) => this.queuedFor(clientId) >= sessionMessagesMax);
+    return full?.clientId ?? null;
+  }
+
+  /** Resolves when something has left a queue, or a client has gone. */
+  change(): Promise<void> {
+    this.#change ??= Promise.withResolvers();
+    return this.#change.promise;
+  }
+
+  /** Once for all that changes in one turn of the event loop. */
+  #changed(): void {
+    const change = this.#change;
+    if (change === null) return;
+    this.#change = null;
+    setImmediate(change.resolve);
+  }
+
+  /** @throws Error where there are too many retained messages for one more */
+  assertRetainable({ topic, payload }: { topic: string; payload: string | Uint8Array }): void {
+    const { retainedMax } = this.#limits;
+    if (topic.startsWith('$') || payload.length === 0 || this.#retained.has(topic)) return;
+    if (this.#retained.size < retainedMax) return;
+    throw new Error(`there are ${retainedMax} retained messages already`);
+  }
+
   override async addSubscriptions(
     client: { id: string },
     subs: readonly { topic: string; qos: number }[],
@@ -190,11 +239,9 @@ export class SessionStore extends MemoryPersistence {
     const { topic, payload, qos } = packet;
     // The broker's own counts are made anew.
     if (topic.startsWith('$')) return await super.storeRetained(packet);
-    const { retainedMax } = this.#limits;
+    this.assertRetainable(packet);
     if (payload.length === 0) this.#retained.delete(topic);
-    else if (!this.#retained.has(topic) && this.#retained.size >= retainedMax) {
-      throw new Error(`there are ${retainedMax} retained messages already`);
-    } else this.#retained.add(topic);
+    else this.#retained.add(topic);
     await super.storeRetained(packet);
     await this.#journal?.retain(topic, bytesOf(payload), qos);
   }
@@ -233,13 +280,15 @@ export class SessionStore extends MemoryPersistence {
   /** Called when a persistent session's client connects, before anything is delivered to it. */
   override async subscriptionsByClient(client: Connection): Promise<unknown[]> {
     const queue = this.#queueOf(client.id);
-    this.#endDrain(queue);
-    const drain = createDrain();
-    queue.drain = drain;
-    setTimeout(() => {
-      if (queue.drain === drain && drain.keys.size === 0) this.#endDrain(queue);
-    }, CONNECTING_MS_MAX).unref();
-    this.#connections.set(client.id, (this.#connections.get(client.id) ?? 0) + 1);
+    if (queue.beginning === null) {
+      const drain = createDrain();
+      queue.beginning = drain;
+      setTimeout(() => {
+        if (queue.beginning !== drain) return;
+        queue.beginning = null;
+        endDrain(drain);
+      }, CONNECTING_MS_MAX).unref();
+    }
     if (this.#sessions.has(client.id)) this.#sessions.set(client.id, 0);
     await this.#journal?.connect(client.id);
     return await super.subscriptionsByClient(client);
@@ -254,11 +303,12 @@ export class SessionStore extends MemoryPersistence {
     if (queue === undefined) return;
     const drained = packet.brokerId.startsWith(DRAINED);
     const key = drained ? keyOf(packet).slice(DRAINED.length) : keyOf(packet);
-    const { drain } = queue;
-    if (drained && drain !== null) {
+    const drain = this.#drains.get(client) ?? queue.beginning;
+    if (drained) {
+      if (drain === null) return;
       drain.left -= 1;
-      if (drain.left === 0) this.#endDrain(queue);
-    } else if (drain !== null) {
+      if (drain.left === 0) endDrain(drain);
+    } else if (drain !== null && !drain.isFinished) {
       await drain.finished;
       // It was in the queue, too, and has been sent from there.
       if (drain.keys.has(key)) packet.dup = true;
@@ -272,26 +322,33 @@ export class SessionStore extends MemoryPersistence {
     queue.byIdentifier.set(packet.messageId, key);
   }
 
+  /** The client is here: its connection has taken the place of any older one. */
+  attach(client: Connection): void {
+    this.#connections.set(client.id, client);
+    // An older one's end may have been noted after this one's beginning.
+    if (this.#sessions.has(client.id)) this.#journal?.connected(client.id);
+  }
+
   /** The client's connection has ended: nothing must wait for it. */
-  release(clientId: string): void {
-    const queue = this.#queues.get(clientId);
-    if (queue !== undefined) this.#endDrain(queue);
-    const others = (this.#connections.get(clientId) ?? 0) - 1;
-    if (others > 0) {
-      this.#connections.set(clientId, others);
-      return;
-    }
-    if (!this.#connections.delete(clientId) || queue === undefined) return;
-    if (!this.#sessions.has(clientId) && queue.messages.size === 0) {
-      this.#queues.delete(clientId);
-      void this.#journal?.forget(clientId).catch(() => undefined);
+  release(client: Connection): void {
+    this.#changed();
+    const { id } = client;
+    const queue = this.#queues.get(id);
+    const drain = this.#drains.get(client);
+    if (drain !== undefined) endDrain(drain);
+    if (this.#connections.get(id) !== client) return;
+    this.#connections.delete(id);
+    if (queue === undefined) return;
+    if (!this.#sessions.has(id) && queue.messages.size === 0) {
+      if (queue.beginning === null) this.#queues.delete(id);
+      void this.#journal?.forget(id).catch(() => undefined);
       return;
     }
     const sent = [...queue.messages.values()].filter(
       ({ messageId, dup }) => messageId !== undefined || dup === true,
     );
     this.#journal?.disconnect(
-      clientId,
+      id,
       sent.map(({ storeId }) => storeId),
     );
   }
@@ -302,7 +359,8 @@ export class SessionStore extends MemoryPersistence {
   ): Promise<QueuedPacket | undefined> {
     const queue = this.#queues.get(client.id);
     const identifier = packet.messageId;
-    if (queue === undefined || identifier === undefined) return undefined;
+    // The identifiers of an older connection mean other messages.
+    if (queue?.connection !== client || identifier === undefined) return undefined;
     const key = queue.byIdentifier.get(identifier);
     if (key === undefined) return undefined;
     const queued = queue.messages.get(key);
@@ -310,6 +368,7 @@ export class SessionStore extends MemoryPersistence {
     queue.messages.delete(key);
     if (queued === undefined) return undefined;
     this.#queuedBytes -= payloadBytes(queued);
+    this.#changed();
     this.#journal?.remove(queued.storeId);
     return queued;
   }
@@ -325,10 +384,12 @@ export class SessionStore extends MemoryPersistence {
       queued.messageId = undefined;
       queued.dup = true;
     }
-    queue.drain ??= createDrain();
-    queue.drain.keys = new Set(queue.messages.keys());
-    queue.drain.left = queue.messages.size;
-    if (queue.drain.left === 0) this.#endDrain(queue);
+    const drain = queue.beginning ?? createDrain();
+    queue.beginning = null;
+    this.#drains.set(client, drain);
+    drain.keys = new Set(queue.messages.keys());
+    drain.left = queue.messages.size;
+    if (drain.left === 0) endDrain(drain);
     const copies = [...queue.messages.values()].map((queued) => ({
       ...queued,
       brokerId: DRAINED + queued.brokerId,
@@ -336,18 +397,12 @@ export class SessionStore extends MemoryPersistence {
     return Readable.from(copies);
   }
 
-  /** After the last drained message has been written, what waited may follow. */
-  #endDrain(queue: Queue): void {
-    const { drain } = queue;
-    queue.drain = null;
-    if (drain !== null) setImmediate(drain.finish);
-  }
-
   /** A clean session begins: nothing of an older one is left [MQTT-3.1.2-6]. */
   override async cleanSubscriptions(client: { id: string }): Promise<void> {
     const queue = this.#queues.get(client.id);
     for (const queued of queue?.messages.values() ?? []) this.#queuedBytes -= payloadBytes(queued);
     this.#queues.delete(client.id);
+    this.#changed();
     const known = this.#sessions.delete(client.id);
     if (known || queue !== undefined) await this.#journal?.forget(client.id);
     await super.cleanSubscriptions(
@@ -362,7 +417,7 @@ export class SessionStore extends MemoryPersistence {
         messages: new Map(),
         byIdentifier: new Map(),
         connection: null,
-        drain: null,
+        beginning: null,
         dropped: 0,
       };
       this.#queues.set(clientId, queue);
@@ -389,13 +444,34 @@ export class SessionStore extends MemoryPersistence {
     const queued: Queued = { ...packet, qos: 1, retain: false, messageId: undefined, storeId };
     queue.messages.set(key, queued);
     this.#queuedBytes += bytes;
-    await this.#journal?.put(storeId, clientId, packet.topic ?? '', bytesOf(packet.payload));
+    try {
+      await this.#journal?.put(storeId, clientId, packet.topic ?? '', bytesOf(packet.payload));
+    } catch (error) {
+      // It is not acknowledged, and comes again.
+      if (queue.messages.delete(key)) this.#queuedBytes -= bytes;
+      this.#changed();
+      throw error;
+    }
   }
 }
 
 function createDrain(): Drain {
   const { promise, resolve } = Promise.withResolvers<void>();
-  return { keys: new Set(), left: 0, finished: promise, finish: resolve };
+  const drain = { keys: new Set<string>(), left: 0, isOver: false, isFinished: false };
+  return { ...drain, finished: promise, finish: resolve };
+}
+
+/**
+ * After the last drained message has been written, what waited may follow; until it does, what is
+ * newer waits, too.
+ */
+function endDrain(drain: Drain): void {
+  if (drain.isOver) return;
+  drain.isOver = true;
+  setImmediate(() => {
+    drain.isFinished = true;
+    drain.finish();
+  });
 }
 
 function keyOf(packet: QueuedPacket): string {

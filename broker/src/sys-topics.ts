@@ -14,6 +14,8 @@ export interface BrokerCounts {
   readonly received: number;
   readonly sent: number;
   readonly dropped: number;
+  /** Messages whose publishers wait because a queue is full. */
+  readonly held: number;
   readonly queued: number;
   readonly queuedBytes: number;
   readonly retained: number;
@@ -29,6 +31,7 @@ export function sysTopics(counts: BrokerCounts): ReadonlyMap<string, string> {
     ['publish/messages/received', counts.received],
     ['publish/messages/sent', counts.sent],
     ['publish/messages/dropped', counts.dropped],
+    ['publish/messages/held', counts.held],
     ['store/messages/count', counts.queued],
     ['store/messages/bytes', counts.queuedBytes],
     ['retained messages/count', counts.retained],

@@ -63,14 +63,15 @@ async function publish(count: number, topic = (_: number) => 'site/a'): Promise<
   }
 }
 
-/** Every number once; what the broker has was taken. */
+/** Every number once, in the order of each topic; what the broker has was taken. */
 async function expectAll(where: string): Promise<void> {
   await gateway.until(({ readings }) => readings >= published && broker.queuedFor(SESSION) === 0);
   expect(await gateway.stop()).toBe(0);
-  const { numbers } = storedIn(where);
+  const { numbers, disorder } = storedIn(where);
   expect([...numbers].sort((a, b) => a - b)).toEqual(
     Array.from({ length: published }, (_, index) => index + 1),
   );
+  expect(disorder).toEqual([]);
 }
 
 describe('a gateway stays up, says what is wrong, and loses nothing', () => {

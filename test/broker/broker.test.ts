@@ -109,6 +109,7 @@ describe('a persistent session', () => {
     await publishNumbers(publisher, 0, 20);
     await first.until(20);
     await first.mqtt.endAsync(true);
+    await settled(broker);
     await publishNumbers(publisher, 20, 30);
     const second = await aClient(broker.address, SESSION);
     await second.until(30);
@@ -128,19 +129,6 @@ describe('a persistent session', () => {
     await publishNumbers(await aClient(broker.address), 10, 12);
     await settled(broker);
     expect(broker.queuedFor('gateway')).toBe(2);
-  });
-
-  it('drops the newest messages, and counts them, when its queue is full', async () => {
-    const broker = await aBroker({ sessionMessagesMax: 5 });
-    const first = await aClient(broker.address, SESSION);
-    await first.mqtt.subscribeAsync('site/#', { qos: 1 });
-    await first.mqtt.endAsync();
-    await publishNumbers(await aClient(broker.address), 0, 8);
-    await settled(broker);
-    expect([broker.queuedFor('gateway'), broker.dropped()]).toEqual([5, 3]);
-    const second = await aClient(broker.address, SESSION);
-    await second.until(5);
-    expect(texts(second)).toEqual(numbers(0, 5));
   });
 
   it('gets QoS 1 at most', async () => {

@@ -78,7 +78,17 @@ export class HostileGateway {
 export interface Stored {
   /** The sensors' numbers, in the order of receipt. */
   readonly numbers: readonly number[];
+  /** Numbers that were received after a greater one of their topic. */
+  readonly disorder: readonly number[];
   readonly refusals: readonly string[];
+}
+
+const STORED = `SELECT device_seq AS n, topic.name AS topic, refusal FROM reading
+  JOIN topic ON topic.id = reading.topic WHERE duplicate_of IS NULL ORDER BY reading.seq`;
+interface StoredRow {
+  readonly n: number | null;
+  readonly topic: string;
+  readonly refusal: string | null;
 }
 
 /** Reads all batches; @throws where a closed one does not verify. */
@@ -86,19 +96,23 @@ export function storedIn(folder: string): Stored {
   const batches = join(folder, 'batches');
   const numbers: number[] = [];
   const refusals: string[] = [];
+  const disorder: number[] = [];
+  const newest = new Map<string, number>();
   const names = readdirSync(batches).filter((name) => name.endsWith('.sqlite'));
   for (const name of names.sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10))) {
     const path = join(batches, name);
     const database = openReadOnly(path);
-    const rows = database
-      .prepare('SELECT device_seq AS n, refusal FROM reading WHERE duplicate_of IS NULL')
-      .all() as { n: number | null; refusal: string | null }[];
+    const rows = database.prepare(STORED).all() as StoredRow[];
     database.close();
-    for (const { n, refusal } of rows) {
+    for (const { n, topic, refusal } of rows) {
       if (refusal !== null) refusals.push(refusal);
-      else if (n !== null) numbers.push(n);
+      else if (n !== null) {
+        numbers.push(n);
+        if (n < (newest.get(topic) ?? 0)) disorder.push(n);
+        else newest.set(topic, n);
+      }
     }
     if (!name.includes('open')) verifyBatch(path);
   }
-  return { numbers, refusals };
+  return { numbers, disorder, refusals };
 }

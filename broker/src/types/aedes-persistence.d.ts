@@ -25,6 +25,7 @@ declare module 'aedes-persistence/asyncPersistence.js' {
     removeSubscriptions(client: { id: string }, topics: readonly string[]): Promise<void>;
     subscriptionsByClient(client: { id: string }): Promise<unknown[]>;
     subscriptionsByTopic(topic: string): Promise<StoredSubscription[]>;
+    incomingGetPacket(client: { id: string }, packet: { messageId?: number }): Promise<object>;
     storeRetained(packet: object): Promise<void>;
     createRetainedStreamCombi(patterns: readonly string[]): import('node:stream').Readable;
     outgoingEnqueue(sub: { clientId: string }, packet: unknown): Promise<void>;
