@@ -100,7 +100,10 @@ export interface FileRecord extends Omit<RecordInput, 'masterTable'> {
   readonly txId: string;
   /** Set when the file was given up: why. */
   readonly void: string | null;
+  /** Without those that have withdrawn since. */
   readonly confirmedBy: readonly MspId[];
+  /** Holders that hold their shard no more; absent where there is none. */
+  readonly withdrawals?: readonly Withdrawal[];
   /** Recorded, and at least min(n, k + 1) holders have confirmed their shards. */
   readonly available: boolean;
   /** Empty in lists, as late receipts are missing there. */
@@ -251,6 +254,18 @@ export interface CloseInput {
   readonly requestId: string;
   readonly outcome: AuditOutcome;
 }
+/** A holder gives up the shards of these files, for good, before it purges them. */
+export interface WithdrawInput {
+  readonly fileIds: readonly Hex[];
+  readonly reason: string;
+}
+/** From when on a withdrawal excuses its holder: `withdrawal.ts`. */
+export interface Withdrawal {
+  readonly mspId: MspId;
+  readonly reason: string;
+  readonly atMs: number;
+  readonly txId: string;
+}
 /** A holder shows in clear the shard that it was dealt: it matches its hash, and is wrong. */
 export interface ComplaintInput {
   readonly fileId: Hex;
@@ -302,6 +317,14 @@ export interface ShardRef {
   readonly depositTx: string;
   readonly index: number;
 }
+/** With `hash`, the shard's SHA-256 as the record pins it, one read is enough in most cases. */
+export interface GetShardInput extends ShardRef {
+  readonly hash?: Hex;
+}
+/** `fileId`: what must stand in the shard, so that no deposit can point at another file's. */
+export interface PurgeInput {
+  readonly shards: readonly (ShardRef & { readonly fileId: Hex })[];
+}
 
 /** Every transaction: `chaincode/contract:Function`, its argument and its result. */
 export interface Transactions {
@@ -344,6 +367,7 @@ export interface Transactions {
   'ledger/records:GetAnchor': [{ source: MspId; gateway: string }, Anchor | null];
   'ledger/records:ListAnchors': [ListAnchorsInput, AnchorList];
   'ledger/audits:Confirm': [{ fileIds: readonly Hex[] }, null];
+  'ledger/audits:Withdraw': [WithdrawInput, null];
   'ledger/audits:Complain': [ComplaintInput, { faultId: string }];
   'ledger/audits:ReportChallenge': [ChallengeFaultInput, { faultId: string }];
   'ledger/audits:Request': [AuditRequestInput, { requestId: string }];
@@ -357,8 +381,10 @@ export interface Transactions {
   'keys/keys:Deposit': [DepositInput, Dealing];
   'keys/keys:DepositMany': [DepositManyInput, readonly Dealing[]];
   'keys/keys:Reissue': [ReissueInput, ShardRef];
+  /** Gives back those that were there. */
+  'keys/keys:Purge': [PurgeInput, readonly ShardRef[]];
   'keys/keys:GetDealing': [{ depositTx: string }, Dealing | null];
-  'keys/keys:GetShard': [ShardRef, { shard: Base64 } | null];
+  'keys/keys:GetShard': [GetShardInput, { shard: Base64 } | null];
   'keys/keys:GetShards': [{ shards: readonly ShardRef[] }, readonly (Base64 | null)[]];
 }
 export type TransactionName = keyof Transactions;
@@ -391,6 +417,7 @@ export interface LedgerEvents {
   replaced: { readonly fileId: Hex; readonly epoch: number };
   anchored: { readonly source: MspId; readonly gateway: string; readonly count: number };
   confirmed: { readonly fileIds: readonly Hex[]; readonly mspId: MspId };
+  withdrawn: { readonly fileIds: readonly Hex[]; readonly mspId: MspId };
   'audit-requested': { readonly requestId: string };
   'inspection-drawn': { readonly inspectionId: string };
   'audit-voted': { readonly requestId: string; readonly mspId: MspId; readonly approve: boolean };
@@ -412,6 +439,11 @@ export function shardName(txId: string, index: number): string {
 /** Key of all shards that a holder gets by one `DepositMany`; as unguessable as `shardName`. */
 export function bundleName(txId: string): string {
   return `shards/${txId}`;
+}
+
+/** Key of what is left of the bundle of `DepositMany` transaction `bundle` after purge `txId`. */
+export function restName(txId: string, bundle: string): string {
+  return `shards/${txId}/${bundle}`;
 }
 
 /** Certificate attribute that says what an identity may do: `agent`, `gateway`, `auditor` or `admin`. */

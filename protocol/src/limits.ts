@@ -37,6 +37,8 @@ export const LIMITS = {
   faultsPerAuditMax: 200,
   /** Between approval and expiry, for a holder that released nothing to be at fault. */
   releaseTimeMsMin: 60_000,
+  /** From a withdrawal until it excuses its holder: twice the ledger's time window. */
+  withdrawalDelayMs: 240_000,
   /** What goes with one fault report. */
   evidenceBytesMax: 64 * 1024,
   /** Faults that one penalty rests on. */
@@ -57,6 +59,8 @@ export const LIMITS = {
   shardsMax: 64,
   /** Shards of all keys of one deposit of many. */
   shardsPerDepositMax: 300,
+  /** Shards that one transaction purges. */
+  shardsPerPurgeMax: 100,
   /** MQTT payload of one reading. */
   payloadBytesMax: 1024 * 1024,
   /** Values that a decoder found in one payload. */
