@@ -12,16 +12,19 @@ import type {
   DepositInput,
   DepositManyInput,
   Fault,
+  GetShardInput,
   Hex,
   MemberInput,
   Policy,
   ProposalAction,
+  PurgeInput,
   Quota,
   RecordInput,
   RevokeKeyInput,
   ShardRef,
   SignedReceipt,
   TransactionName,
+  WithdrawInput,
 } from '@blocktorrent/protocol/ledger-api.ts';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import { REPLICAS_MAX } from '@blocktorrent/protocol/placement.ts';
@@ -188,10 +191,19 @@ const deposits: is.Check<DepositInput[]> = (value, path) => {
   return checked;
 };
 
-const shardRef = is.object<ShardRef>({
-  depositTx: digest,
-  index: is.integer(1, LIMITS.shardsMax),
-});
+const shardPlace = { depositTx: digest, index: is.integer(1, LIMITS.shardsMax) };
+const shardRef = is.object<ShardRef>(shardPlace);
+
+const shardsToPurge: is.Check<PurgeInput['shards'][number][]> = (value, path) => {
+  const one = is.object<PurgeInput['shards'][number]>({ ...shardPlace, fileId: digest });
+  const checked = is.list(one, 1, LIMITS.shardsPerPurgeMax)(value, path);
+  if (
+    new Set(checked.map(({ depositTx, index }) => `${depositTx}/${index}`)).size === checked.length
+  ) {
+    return checked;
+  }
+  throw new Refusal('BAD_ARGUMENT', `${path}: expected no shard twice`);
+};
 
 const dhtAddress: is.Check<string> = (value, path) => {
   const address = is.text(0, 300)(value, path);
@@ -316,6 +328,10 @@ export const ARGUMENTS: { readonly [N in TransactionName]: is.Check<Argument<N>>
   'ledger/audits:Confirm': is.object<Argument<'ledger/audits:Confirm'>>({
     fileIds: is.distinct(digest, 1, LIMITS.filesPerConfirmMax),
   }),
+  'ledger/audits:Withdraw': is.object<WithdrawInput>({
+    fileIds: is.distinct(digest, 1, LIMITS.filesPerConfirmMax),
+    reason: is.text(1, LIMITS.reasonCharsMax),
+  }),
   'ledger/audits:Request': is.object<Argument<'ledger/audits:Request'>>({
     fileIds: is.distinct(digest, 1, LIMITS.filesPerAuditMax),
     reason: is.text(1, LIMITS.reasonCharsMax),
@@ -357,8 +373,9 @@ export const ARGUMENTS: { readonly [N in TransactionName]: is.Check<Argument<N>>
     index: is.integer(1, LIMITS.shardsMax),
     holder: is.mspId,
   }),
+  'keys/keys:Purge': is.object<PurgeInput>({ shards: shardsToPurge }),
   'keys/keys:GetDealing': is.object<{ depositTx: string }>({ depositTx: digest }),
-  'keys/keys:GetShard': shardRef,
+  'keys/keys:GetShard': is.object<GetShardInput>({ ...shardPlace, hash: is.optional(digest) }),
   'keys/keys:GetShards': is.object<Argument<'keys/keys:GetShards'>>({
     shards: is.list(shardRef, 1, LIMITS.shardsPerDepositMax),
   }),

@@ -33,7 +33,13 @@ import { BlockTorrentContract, type TransactionsOf } from './contract.ts';
 import { emitEvent } from './events.ts';
 import { putFault } from './fault-state.ts';
 import { drawInspection, drawnFiles, requireDrawn, requireInspection } from './inspections.ts';
-import { requireRecord } from './record-state.ts';
+import {
+  isExcusedFrom,
+  loadHolding,
+  putConfirmation,
+  putWithdrawal,
+  requireRecord,
+} from './record-state.ts';
 import { Refusal } from './refusal.ts';
 import { hasReleased, silentHolders } from './silence.ts';
 import { getJson, nowMs, putJson, scan } from './state.ts';
@@ -49,7 +55,8 @@ export class AuditsContract
 
   /**
    * A holder says that it has its shards of these files; what it said before is left alone.
-   * Who: an agent of a member that holds a shard of each. When: any time after the record.
+   * Who: an agent of a member that holds a shard of each. When: any time after the record, before
+   * it withdraws.
    * Effects: one confirmation for each file, under a key of the holder's. Event: `confirmed` with
    * the files that were new; none where there is none.
    * Errors: BAD_ARGUMENT, NOT_FOUNDED, NOT_ALLOWED, NOT_FOUND, NOT_HOLDER.
@@ -59,16 +66,40 @@ export class AuditsContract
     const { mspId } = await requireMember(ctx);
     const confirmed: Hex[] = [];
     for (const fileId of fileIds) {
-      const { dealing } = await requireRecord(ctx, fileId);
-      if (!dealing.holders.includes(mspId)) {
-        throw new Refusal('NOT_HOLDER', `${mspId} holds no shard of ${fileId}`);
+      await requireHeld(ctx, fileId, mspId);
+      const before = await loadHolding(ctx, fileId, mspId);
+      if (before?.withdrawn !== undefined) {
+        throw new Refusal('NOT_HOLDER', `${mspId} has withdrawn from ${fileId}, for good`);
       }
-      const key = KEY.confirmation(fileId, mspId);
-      if ((await getJson(ctx, key)) !== null) continue;
-      await putJson(ctx, key, { atMs: nowMs(ctx), txId: ctx.stub.getTxID() });
+      if (before !== null) continue;
+      await putConfirmation(ctx, fileId, mspId);
       confirmed.push(fileId);
     }
     if (confirmed.length > 0) emitEvent(ctx, 'confirmed', { fileIds: confirmed, mspId });
+    return null;
+  }
+
+  /**
+   * A holder gives its shards of these files up, for good, as it does before it purges them. It is
+   * counted no more among those who have confirmed; a request that was made later than
+   * `withdrawalDelayMs` after this expects nothing of it, an earlier one does.
+   * Who: an agent or admin of a member that holds a shard of each. When: any time after the record.
+   * Effects: who, when and why beside its confirmation; what it said before is left alone.
+   * Event: `withdrawn` with the files that were new; none where there is none.
+   * Errors: BAD_ARGUMENT, NOT_FOUNDED, NOT_ALLOWED, NOT_FOUND, NOT_HOLDER.
+   */
+  async Withdraw(ctx: Context, argument: string): Promise<null> {
+    const { fileIds, reason } = parseArgument(argument, ARGUMENTS['ledger/audits:Withdraw']);
+    const { mspId } = await requireMember(ctx, 'agent', 'admin');
+    const withdrawn: Hex[] = [];
+    for (const fileId of fileIds) {
+      await requireHeld(ctx, fileId, mspId);
+      const before = await loadHolding(ctx, fileId, mspId);
+      if (before?.withdrawn !== undefined) continue;
+      await putWithdrawal(ctx, fileId, before, { mspId, reason });
+      withdrawn.push(fileId);
+    }
+    if (withdrawn.length > 0) emitEvent(ctx, 'withdrawn', { fileIds: withdrawn, mspId });
     return null;
   }
 
@@ -256,12 +287,8 @@ export class AuditsContract
     if (stranger !== undefined) {
       throw new Refusal('BAD_ARGUMENT', `${stranger.fileId} is no file of request ${requestId}`);
     }
-    for (const { kind, mspId: holder } of outcome.faults) {
-      if (kind !== 'no-release' || (await hasReleased(ctx, requestId, holder))) continue;
-      throw new Refusal(
-        'BAD_ARGUMENT',
-        `${holder} released nothing: that is found here, after the request has expired`,
-      );
+    for (const { kind, mspId: holder, fileId } of outcome.faults) {
+      if (kind === 'no-release') await requireDue(ctx, request, fileId, holder);
     }
     const members = new Set(constitution.members.map((member) => member.mspId));
     const all = [...outcome.faults, ...(await silentHolders(ctx, request, members))];
@@ -299,6 +326,31 @@ export class AuditsContract
       if (requests.length >= LIMITS.listLimitMax || ++seen >= LIMITS.scanMax) break;
     }
     return requests;
+  }
+}
+
+/** Throws unless the file is recorded and `mspId` was dealt one of its shards. */
+async function requireHeld(ctx: Context, fileId: Hex, mspId: MspId): Promise<void> {
+  const { dealing } = await requireRecord(ctx, fileId);
+  if (dealing.holders.includes(mspId)) return;
+  throw new Refusal('NOT_HOLDER', `${mspId} holds no shard of ${fileId}`);
+}
+
+/** Throws unless an auditor may say that a holder's release is without its shard of a file. */
+async function requireDue(
+  ctx: Context,
+  { requestId, requestedAtMs }: StoredRequest,
+  fileId: Hex,
+  holder: MspId,
+): Promise<void> {
+  if (!(await hasReleased(ctx, requestId, holder))) {
+    throw new Refusal(
+      'BAD_ARGUMENT',
+      `${holder} released nothing: that is found here, after the request has expired`,
+    );
+  }
+  if (await isExcusedFrom(ctx, fileId, holder, requestedAtMs)) {
+    throw new Refusal('BAD_ARGUMENT', `${holder} had withdrawn from ${fileId} before the request`);
   }
 }
 

@@ -6,7 +6,6 @@
  * transaction id, with a key-level policy that lets only the holder's peers change it. Nothing
  * that is submitted answers with a secret; `GetShard` does, and is only ever to be evaluated.
  */
-import { createHash } from 'node:crypto';
 import { toBase64 } from '@blocktorrent/protocol/bytes.ts';
 import {
   type DealInput,
@@ -15,7 +14,6 @@ import {
   ENTROPY_BYTES,
   IDENTITY_BYTES,
 } from '@blocktorrent/protocol/dealing.ts';
-import { ProtocolError } from '@blocktorrent/protocol/errors.ts';
 import {
   type Base64,
   bundleName,
@@ -26,21 +24,17 @@ import {
   shardName,
   TRANSIENT,
 } from '@blocktorrent/protocol/ledger-api.ts';
-import { LIMITS } from '@blocktorrent/protocol/limits.ts';
-import {
-  BUNDLE_BYTES_MAX,
-  decodeBundle,
-  encodeBundle,
-  SHARD_BYTES_MAX,
-} from '@blocktorrent/protocol/shard.ts';
+import { encodeBundle, SHARD_BYTES_MAX } from '@blocktorrent/protocol/shard.ts';
 import type { Context } from 'fabric-contract-api';
 import { ARGUMENTS } from './arguments.ts';
 import { COLLECTORS, requireRole } from './caller.ts';
 import { parseArgument } from './checks.ts';
 import { BlockTorrentContract, type TransactionsOf } from './contract.ts';
-import { peersOfAll } from './key-policies.ts';
+import { putGuarded, putShards } from './key-policies.ts';
 import { Refusal } from './refusal.ts';
-import { getJson, putJson } from './state.ts';
+import { purgeShards } from './shard-purge.ts';
+import { ShardReader, sha256Hex } from './shard-reader.ts';
+import { getJson } from './state.ts';
 import { KEYS_KEY } from './state-keys.ts';
 import { transient } from './transient.ts';
 
@@ -136,10 +130,23 @@ export class KeysContract extends BlockTorrentContract implements TransactionsOf
       throw new Refusal('BAD_DIGEST', `shard ${index}: expected SHA-256 ${pinned}, got ${hash}`);
     }
     const txId = ctx.stub.getTxID();
-    await putShard(ctx, holder, shardName(txId, index), shard);
+    await putShards(ctx, holder, shardName(txId, index), shard);
     const reissues = { ...stored.reissues, [index]: txId };
     await putDealing(ctx, { ...stored, reissues });
     return { depositTx: txId, index };
+  }
+
+  /**
+   * Removes shards from the caller's own collection, with all that its peers kept of them. What the
+   * others are told, and who may then expect what, is `audits:Withdraw`: it comes before.
+   * Who: an agent or admin, at a peer of its own organisation. When: any time; a shard that was
+   * dealt again may be purged again. Effects: the shards are gone, others of the same bundle have
+   * moved. Returns those that were there. Event: none (each purge is in its block, by its hash).
+   * Errors: BAD_ARGUMENT, NOT_ALLOWED, NOT_FOUND.
+   */
+  async Purge(ctx: Context, argument: string): Promise<readonly ShardRef[]> {
+    const { shards } = parseArgument(argument, ARGUMENTS['keys/keys:Purge']);
+    return purgeShards(ctx, requireRole(ctx, 'agent', 'admin'), shards);
   }
 
   /**
@@ -180,105 +187,6 @@ export class KeysContract extends BlockTorrentContract implements TransactionsOf
   }
 }
 
-/** Finds shards of one organisation; reads each of its bundles once. */
-class ShardReader {
-  readonly #ctx: Context;
-  readonly #mspId: MspId;
-  readonly #collection: string;
-  readonly #bundles = new Map<string, ReadonlyMap<string, Uint8Array>>();
-
-  constructor(ctx: Context, mspId: MspId) {
-    this.#ctx = ctx;
-    this.#mspId = mspId;
-    this.#collection = shardCollection(mspId);
-  }
-
-  /**
-   * As stored or as last re-issued; null where it is not there. Anybody can write under the name
-   * that a shard of a bundle would have alone: it is not looked at there.
-   */
-  async shard({ depositTx, index }: ShardRef): Promise<Uint8Array | null> {
-    const { pinned, bundle, reissue } = await this.#placeOf(depositTx, index);
-    const found =
-      bundle === null
-        ? await this.#private(shardName(depositTx, index), LIMITS.evidenceBytesMax)
-        : ((await this.#bundle(bundle)).get(pinned) ?? null);
-    if (found !== null || reissue === null) return found;
-    return await this.#private(shardName(reissue, index), LIMITS.evidenceBytesMax);
-  }
-
-  /**
-   * Where a shard is, by its deposit's entry. Who dealt it may have written anything there, and
-   * must not keep the holder from reading the shards of others: what makes no sense says nothing.
-   */
-  async #placeOf(
-    depositTx: string,
-    index: number,
-  ): Promise<{ pinned: string; bundle: string | null; reissue: string | null }> {
-    const bytes = await this.#ctx.stub.getState(KEYS_KEY.dealing(depositTx));
-    const stored = parsed(bytes) as {
-      dealing?: { shardHashes?: Readonly<Record<number, unknown>> };
-      bundle?: unknown;
-      reissues?: Readonly<Record<string, unknown>>;
-    } | null;
-    return {
-      pinned: idOrNull(stored?.dealing?.shardHashes?.[index - 1]) ?? '',
-      bundle: idOrNull(stored?.bundle),
-      reissue: idOrNull(stored?.reissues?.[index]),
-    };
-  }
-
-  /** Shards of a bundle by their SHA-256; none where it is not there, or is no bundle. */
-  async #bundle(txId: string): Promise<ReadonlyMap<string, Uint8Array>> {
-    const known = this.#bundles.get(txId);
-    if (known !== undefined) return known;
-    const bytes = await this.#private(bundleName(txId), BUNDLE_BYTES_MAX);
-    const byHash = new Map(shardsOf(bytes).map((shard) => [sha256Hex(shard), shard]));
-    this.#bundles.set(txId, byHash);
-    return byHash;
-  }
-
-  /** A private value; null where there is none, where it never reached this peer, or is too long. */
-  async #private(name: string, bytesMax: number): Promise<Uint8Array | null> {
-    try {
-      const value = await this.#ctx.stub.getPrivateData(this.#collection, name);
-      return value.length === 0 || value.length > bytesMax ? null : value;
-    } catch (error) {
-      if (!(error instanceof Error)) throw error;
-      if (error.message.includes(NEVER_ARRIVED)) return null;
-      if (!error.message.includes('collection')) throw error;
-      throw new Refusal('NOT_ALLOWED', `${this.#mspId} has no collection at this peer`, {
-        cause: error,
-      });
-    }
-  }
-}
-
-/** The JSON in `bytes`; null where there is none. */
-function parsed(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(Buffer.from(bytes).toString());
-  } catch (error) {
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  }
-}
-
-/** A transaction's id or a SHA-256, or null. */
-function idOrNull(value: unknown): string | null {
-  return typeof value === 'string' && /^[0-9a-f]{64}$/.test(value) ? value : null;
-}
-
-/** A bundle's shards; none where it is no bundle. */
-function shardsOf(bytes: Uint8Array | null): Uint8Array[] {
-  try {
-    return bytes === null ? [] : decodeBundle(bytes);
-  } catch (error) {
-    if (error instanceof ProtocolError) return [];
-    throw error;
-  }
-}
-
 /**
  * The caller's organisation, if it is a member. `keys` does not see the consortium's own list, which
  * is another chaincode's: what its administrators have agreed on, too, is a collection for each
@@ -297,15 +205,12 @@ async function requireDepositor(ctx: Context): Promise<MspId> {
   return mspId;
 }
 
-/** Fabric's words for private data that is on the ledger by its hash but never reached this peer. */
-const NEVER_ARRIVED = 'private data matching public hash version is not available';
-
 /** Hands out the shards, one by one, and keeps the dealing under its deposit's id. */
 async function putDeal(ctx: Context, depositor: MspId, deal: DealInput): Promise<Dealing> {
   const { dealing, shards } = dealShards(deal);
   const { depositTx, holders } = dealing;
   for (const [i, shard] of shards.entries()) {
-    await putShard(ctx, holders[i] ?? '', shardName(depositTx, i + 1), shard);
+    await putShards(ctx, holders[i] ?? '', shardName(depositTx, i + 1), shard);
   }
   await putDealing(ctx, { depositor, dealing });
   return dealing;
@@ -323,32 +228,13 @@ async function putBundles(ctx: Context, txId: string, deals: readonly Dealt[]): 
     }
   }
   for (const [holder, shards] of bundles) {
-    await putShard(ctx, holder, bundleName(txId), encodeBundle(shards));
+    await putShards(ctx, holder, bundleName(txId), encodeBundle(shards));
+    // Here, where nobody else can have been before: the holder's, for the day that it purges a part.
+    await putGuarded(ctx, KEYS_KEY.bundlePlace(txId, holder), {}, holder);
   }
 }
 
 async function putDealing(ctx: Context, stored: StoredDealing): Promise<void> {
-  await putOwned(ctx, KEYS_KEY.dealing(stored.dealing.depositTx), stored);
-}
-
-/** Stores shards where only their holder reads them and only its peers may change them. */
-async function putShard(
-  ctx: Context,
-  holder: MspId,
-  name: string,
-  shard: Uint8Array,
-): Promise<void> {
-  const collection = shardCollection(holder);
-  await ctx.stub.putPrivateData(collection, name, shard);
-  await ctx.stub.setPrivateDataValidationParameter(collection, name, peersOfAll([holder]));
-}
-
-/** Writes a public document that only the caller's own peers may change later. */
-async function putOwned(ctx: Context, key: string, value: unknown): Promise<void> {
-  await putJson(ctx, key, value);
-  await ctx.stub.setStateValidationParameter(key, peersOfAll([ctx.clientIdentity.getMSPID()]));
-}
-
-function sha256Hex(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
+  const own = ctx.clientIdentity.getMSPID();
+  await putGuarded(ctx, KEYS_KEY.dealing(stored.dealing.depositTx), stored, own);
 }

@@ -14,16 +14,29 @@ import type {
   Replacement,
   SignedReceipt,
   VoidInput,
+  Withdrawal,
 } from '@blocktorrent/protocol/ledger-api.ts';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import { CHAIN_ROOT } from '@blocktorrent/protocol/manifest.ts';
+import { isExcused } from '@blocktorrent/protocol/withdrawal.ts';
 import type { Context } from 'fabric-contract-api';
 import { Refusal } from './refusal.ts';
-import { getJson, putJson, scanGroups, scanValues } from './state.ts';
+import { getJson, nowMs, putJson, scanGroups, scanValues } from './state.ts';
 import { KEY, timePlace } from './state-keys.ts';
 
 /** A record as it is stored: what never changes about it. */
-export type StoredRecord = Omit<FileRecord, 'confirmedBy' | 'available' | 'replacements'>;
+export type StoredRecord = Omit<
+  FileRecord,
+  'confirmedBy' | 'withdrawals' | 'available' | 'replacements'
+>;
+
+/** What a holder has said of its shard of a file; one key, so that a record is read as fast as before. */
+interface StoredHolding {
+  /** When it confirmed; absent where it gave its shard up before. */
+  readonly atMs?: number;
+  readonly txId?: string;
+  readonly withdrawn?: Withdrawal;
+}
 
 /** The end of a gateway's chain. */
 export interface ChainHead {
@@ -38,6 +51,44 @@ export async function requireRecord(ctx: Context, fileId: Hex): Promise<StoredRe
   const record = await getJson<StoredRecord>(ctx, KEY.record(fileId));
   if (record === null) throw new Refusal('NOT_FOUND', `file ${fileId} is not recorded`);
   return record;
+}
+
+/** What `holder` has said of its shard of a file, or null. */
+export function loadHolding(
+  ctx: Context,
+  fileId: Hex,
+  holder: MspId,
+): Promise<StoredHolding | null> {
+  return getJson<StoredHolding>(ctx, KEY.confirmation(fileId, holder));
+}
+
+/** Writes that a holder has checked its shard. */
+export async function putConfirmation(ctx: Context, fileId: Hex, holder: MspId): Promise<void> {
+  const holding: StoredHolding = { atMs: nowMs(ctx), txId: ctx.stub.getTxID() };
+  await putJson(ctx, KEY.confirmation(fileId, holder), holding);
+}
+
+/** Notes beside an earlier confirmation, if there is one, that a holder gives its shard up. */
+export async function putWithdrawal(
+  ctx: Context,
+  fileId: Hex,
+  before: StoredHolding | null,
+  { mspId, reason }: Pick<Withdrawal, 'mspId' | 'reason'>,
+): Promise<void> {
+  const withdrawn: Withdrawal = { mspId, reason, atMs: nowMs(ctx), txId: ctx.stub.getTxID() };
+  const holding: StoredHolding = { ...before, withdrawn };
+  await putJson(ctx, KEY.confirmation(fileId, mspId), holding);
+}
+
+/** Whether `holder` gave its shard of a file up so long before a request that none is due to it. */
+export async function isExcusedFrom(
+  ctx: Context,
+  fileId: Hex,
+  holder: MspId,
+  requestedAtMs: number,
+): Promise<boolean> {
+  const withdrawn = (await loadHolding(ctx, fileId, holder))?.withdrawn;
+  return withdrawn !== undefined && isExcused([withdrawn], holder, requestedAtMs);
 }
 
 /** Where the gateway's chain ends: seq 0 and zeros before its first file. */
@@ -122,12 +173,16 @@ async function withConfirmations(
 ): Promise<Omit<FileRecord, 'replacements'>> {
   const { fileId } = stored;
   const confirmedBy: MspId[] = [];
+  const withdrawals: Withdrawal[] = [];
   for (const holder of stored.dealing.holders) {
-    if ((await getJson(ctx, KEY.confirmation(fileId, holder))) !== null) confirmedBy.push(holder);
+    const holding = await loadHolding(ctx, fileId, holder);
+    if (holding?.withdrawn !== undefined) withdrawals.push(holding.withdrawn);
+    else if (holding !== null) confirmedBy.push(holder);
   }
   const { k, n } = stored.dealing;
   const available = stored.void === null && confirmedBy.length >= Math.min(n, k + 1);
-  return { ...stored, confirmedBy, available };
+  const withdrawn = withdrawals.length === 0 ? {} : { withdrawals };
+  return { ...stored, confirmedBy, ...withdrawn, available };
 }
 
 /** What came after the record: confirmations, late receipts, replacements; each bounded. */

@@ -3,7 +3,8 @@
  *
  * Nobody has to be believed: request, votes and releases are on the ledger, so the contract itself
  * looks, in the transaction that closes the request. Late is late only where there was time: between
- * approval and expiry `releaseTimeMsMin`, and since then as much as clocks may differ.
+ * approval and expiry `releaseTimeMsMin`, and since then as much as clocks may differ. Nothing is due
+ * of files whose shards the holder had given up in good time before the request.
  */
 import { toBase64, utf8 } from '@blocktorrent/protocol/bytes.ts';
 import type { Fault, MspId, Vote } from '@blocktorrent/protocol/ledger-api.ts';
@@ -11,7 +12,7 @@ import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import type { Context } from 'fabric-contract-api';
 import type { StoredRequest } from './audit-state.ts';
 import { CLOCK_AHEAD_MS_MAX } from './record-rules.ts';
-import { requireRecord } from './record-state.ts';
+import { isExcusedFrom, requireRecord } from './record-state.ts';
 import { canonicalJson, getJson, nowMs } from './state.ts';
 import { KEY } from './state-keys.ts';
 
@@ -34,7 +35,9 @@ export async function silentHolders(
   for (const fileId of request.fileIds) {
     if (silent.size === 0) break;
     const { dealing } = await requireRecord(ctx, fileId);
-    for (const mspId of dealing.holders.filter((holder) => silent.delete(holder))) {
+    for (const mspId of dealing.holders.filter((holder) => silent.has(holder))) {
+      if (await isExcusedFrom(ctx, fileId, mspId, request.requestedAtMs)) continue;
+      silent.delete(mspId);
       const detail = `nothing released for request ${requestId}, approved at ${approvedAtMs}, by ${expiresAtMs}`;
       const evidence = toBase64(
         utf8(canonicalJson({ requestId, approvals, approvedAtMs, expiresAtMs, holder: mspId })),

@@ -55,6 +55,7 @@ export const KEY = {
   replacement: (fileId: Hex, by: MspId, timeMs: number, txId: string) =>
     `replacement/${fileId}/${by}/${newestFirst(timeMs)}/${txId}`,
 
+  /** What a holder has said of its shard: that it has it, and that it has given it up. */
   confirmation: (fileId: Hex, holder: MspId) => `confirmation/${fileId}/${holder}`,
   challengeFault: (fileId: Hex, answerer: MspId, answerHash: Hex) =>
     `challenge-fault/${fileId}/${answerer}/${answerHash}`,
@@ -72,6 +73,8 @@ export const KEY = {
 /** Keys of the chaincode `keys`; shards are under `shardName` in their holder's collection. */
 export const KEYS_KEY = {
   dealing: (depositTx: string) => `dealing/${depositTx}`,
+  /** Where what is left of a holder's bundle is; written with the bundle, its holder's to change. */
+  bundlePlace: (txId: string, holder: MspId) => `bundle/${txId}/${holder}`,
 } as const;
 
 /** A file's place in its source's list: the part after `timesOf`. Sorts by time, then by id. */

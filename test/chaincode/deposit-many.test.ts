@@ -61,8 +61,8 @@ describe('a deposit of many keys', () => {
     expect(dealings.map((one) => one.depositTx)).toEqual(
       deposits.map(({ fileId }) => depositIdOf(txId, fileId)),
     );
-    // A dealing for each, and one private value for each of the five holders.
-    expect(simulation.writes.size).toBe(4 + 5);
+    // A dealing for each; for each of the five holders one private value, and where it is.
+    expect(simulation.writes.size).toBe(4 + 5 + 5);
     for (const [i, dealing] of dealings.entries()) {
       verifyDealing(dealing);
       const { depositTx } = dealing;

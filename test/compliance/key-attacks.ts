@@ -34,6 +34,7 @@ import {
   VICTIM,
 } from './attack-tools.ts';
 import type { NetworkLedger } from './network-ledger.ts';
+import { describePurge } from './purge-attacks.ts';
 
 /** A founded consortium on a network, and the attacker's own connection. */
 export interface AttackScene {
@@ -46,12 +47,13 @@ export interface AttackScene {
 export function describeKeyAttacks(scene: () => AttackScene): void {
   describe('on the deposits of others', () => describeStranger(scene));
   describe('on bundles of many deposits', () => describeBundles(scene));
+  describe('on what holders purge', () => describePurge(scene));
   describe('as the one that deals', () => describeDealer(scene));
   describe('as a holder', () => describeHolder(scene));
 }
 
 /** A deposit of `Org1MSP`, endorsed and not yet ordered. */
-async function endorsedDeposit({ ledger, house }: AttackScene) {
+export async function endorsedDeposit({ ledger, house }: AttackScene) {
   const depositor = await fabricClient(ledger.network, orgName(1));
   const { argument, transientData } = depositOf(await house.file(), house);
   const transaction = await depositor.keys
@@ -124,21 +126,22 @@ function describeStranger(scene: () => AttackScene): void {
   });
 }
 
+/** Two deposits of `Org1MSP` in one transaction. */
+export async function bundledDeposit({ ledger, house }: AttackScene) {
+  const holders = [2, 3, 4].map(orgName);
+  const keys = [1, 2].map(() => freshDeposit(house, holders));
+  const entropy = house.random.bytes(32);
+  const identity = concatBytes(...keys.map((one) => one.identity));
+  const deposits = keys.map(({ input }) => input);
+  const argument = { deposits };
+  const transient = { identity, entropy };
+  const name = 'keys/keys:DepositMany';
+  const { result, txId } = await ledger.submit(agentOf(1), name, argument, { transient });
+  return { dealings: result, txId, keys, entropy };
+}
+
 function describeBundles(scene: () => AttackScene): void {
-  /** Two deposits of `Org1MSP` in one transaction. */
-  async function bundled() {
-    const { ledger, house } = scene();
-    const holders = [2, 3, 4].map(orgName);
-    const keys = [1, 2].map(() => freshDeposit(house, holders));
-    const entropy = house.random.bytes(32);
-    const identity = concatBytes(...keys.map((one) => one.identity));
-    const deposits = keys.map(({ input }) => input);
-    const argument = { deposits };
-    const transient = { identity, entropy };
-    const name = 'keys/keys:DepositMany';
-    const { result, txId } = await ledger.submit(agentOf(1), name, argument, { transient });
-    return { dealings: result, txId, keys, entropy };
-  }
+  const bundled = () => bundledDeposit(scene());
 
   it.each(ON_SHARDS)('cannot %s another’s bundle of shards', async (_, what) => {
     const { ledger, attacker } = scene();

@@ -86,6 +86,13 @@ export function describeLedgerAttacks(name: string, start: StartNetwork): void {
         }),
       ],
       [
+        'a withdrawal',
+        () => ({
+          key: `confirmation/${file.record.fileId}/${VICTIM}`,
+          value: text({ withdrawn: { mspId: VICTIM, reason: 'it said so', atMs: 1, txId: '' } }),
+        }),
+      ],
+      [
         'a late receipt',
         () => ({
           key: `receipt/${file.record.fileId}/${VICTIM}/${'cd'.repeat(32)}`,

@@ -5,7 +5,7 @@
  */
 
 import { encrypt } from '@blocktorrent/protocol/age.ts';
-import { fromBase64, toBase64, toHex, utf8 } from '@blocktorrent/protocol/bytes.ts';
+import { concatBytes, fromBase64, toBase64, toHex, utf8 } from '@blocktorrent/protocol/bytes.ts';
 import { dealShards, rebuildIdentity, verifyShard } from '@blocktorrent/protocol/dealing.ts';
 import type { Dealing, Policy, ProposalAction } from '@blocktorrent/protocol/ledger-api.ts';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -20,6 +20,7 @@ import {
   type TrialFile,
 } from '../support/consortium.ts';
 import { fabricClient, json } from '../support/fabric-client.ts';
+import { freshDeposit } from './attack-tools.ts';
 import { type ComplianceNetwork, NetworkLedger } from './network-ledger.ts';
 
 /** What the consortium of a suite agrees on: the default scheme. */
@@ -336,6 +337,60 @@ export function describeLedger(name: string, start: StartNetwork): void {
       expect(verifyShard(bytes, index, dealing).index).toBe(index);
     });
 
+    it('lets a holder give a shard up: withdrawn in public, purged from its collection', async () => {
+      const { record, dealing } = fileOf(1);
+      const { fileId } = record;
+      const [mspId = ''] = dealing.holders;
+      const holder = { mspId, role: 'agent' };
+      const fileIds = [fileId];
+      const withdrawn = nextEvent(ledger, orgName(3), 'withdrawn');
+      await ledger.submit(holder, 'ledger/audits:Withdraw', { fileIds, reason: 'no longer due' });
+      expect(await withdrawn).toMatchObject({ payload: { fileIds, mspId } });
+      const found = await recordOf(fileId);
+      expect(found?.withdrawals).toMatchObject([{ mspId, reason: 'no longer due' }]);
+      expect([found?.confirmedBy.includes(mspId), found?.available]).toEqual([false, false]);
+      await expect(
+        ledger.submit(holder, 'ledger/audits:Confirm', { fileIds }),
+      ).rejects.toMatchObject({ message: expect.stringMatching(/^NOT_HOLDER: .* for good/) });
+      const { depositTx } = dealing;
+      const shards = [{ fileId, depositTx, index: 1 }];
+      const purge = () => ledger.submit(holder, 'keys/keys:Purge', { shards });
+      expect((await purge()).result).toEqual([{ depositTx, index: 1 }]);
+      expect(await shardNow(dealing, mspId)).toBeNull();
+      await expect(purge()).rejects.toMatchObject({
+        message: expect.stringMatching(/^NOT_FOUND: /),
+      });
+      const second = dealing.holders[1] ?? '';
+      expect(await shardNow(dealing, second)).not.toBeNull();
+    });
+
+    it('purges a shard out of a bundle, leaves the others, and takes a re-issue afterwards', async () => {
+      const entropy = house.random.bytes(32);
+      const one = freshDeposit(house, [2, 3, 4].map(orgName));
+      const other = freshDeposit(house, [2, 3, 4].map(orgName));
+      const identity = concatBytes(one.identity, other.identity);
+      const deposits = [one.input, other.input];
+      const { result: dealings } = await ledger.submit(
+        agentOf(1),
+        'keys/keys:DepositMany',
+        { deposits },
+        { transient: { identity, entropy } },
+      );
+      const [dealing, kept] = dealings;
+      if (dealing === undefined || kept === undefined) throw new Error('two were dealt');
+      const { fileId, depositTx } = dealing;
+      for (const each of dealings) await shardOf(ledger, each, 1);
+      const shards = [{ fileId, depositTx, index: 1 }];
+      await ledger.submit(agentOf(2), 'keys/keys:Purge', { shards });
+      expect(await shardNow(dealing, orgName(2))).toBeNull();
+      expect(verifyShard(await shardOf(ledger, kept, 1), 1, kept).index).toBe(1);
+      const dealt = dealShards({ ...one, entropy, txId: depositTx }).shards[0] ?? new Uint8Array();
+      const again = { fileId, depositTx, index: 1, holder: orgName(2) };
+      const transient = { shards: dealt };
+      await ledger.submit(agentOf(1), 'keys/keys:Reissue', again, { transient });
+      expect(verifyShard(await shardOf(ledger, dealing, 1), 1, dealing).index).toBe(1);
+    });
+
     it('lets a member leave, with a new epoch, and ends its rights', async () => {
       await decide({ kind: 'policy', policy: AGREED });
       await ledger.submit(agentOf(4), 'ledger/consortium:Leave', {});
@@ -369,6 +424,12 @@ export function describeLedger(name: string, start: StartNetwork): void {
         transient: { identity, entropy },
       });
       return { dealing: result, identity, input };
+    }
+
+    /** A shard as its holder reads it at this moment. */
+    async function shardNow({ depositTx, holders }: Dealing, mspId: string) {
+      const index = holders.indexOf(mspId) + 1;
+      return ledger.of(mspId).evaluate('keys/keys:GetShard', { depositTx, index });
     }
 
     async function proposed(action: ProposalAction): Promise<string> {

@@ -67,16 +67,13 @@ describe('transactions', () => {
   });
 
   it('that the contract refuses fail as rejected, in its own words', async () => {
-    const refusal = { code: 'rejected', message: 'NOT_ALLOWED: not you' };
     const argument = { value: 'NOT_ALLOWED: not you' };
-    await expect(evaluate('ledger/fixture:refuse', argument)).rejects.toMatchObject({
-      ...refusal,
-      txId: null,
-    });
-    await expect(submit('ledger/fixture:refuse', argument)).rejects.toMatchObject({
-      ...refusal,
-      txId: expect.stringMatching(/^[0-9a-f]{64}$/),
-    });
+    for (const call of [evaluate, submit]) {
+      await expect(call('ledger/fixture:refuse', argument)).rejects.toMatchObject({
+        code: 'rejected',
+        message: expect.stringMatching(/^NOT_ALLOWED: not you \(/),
+      });
+    }
   });
 
   it('of keys are endorsed by our organisation alone, with their transient data', async () => {

@@ -244,6 +244,11 @@ export class ConsortiumOn<F extends TrialLedger> {
     return file;
   }
 
+  /** An age file to `recipient`, base64; nothing of use is in it. */
+  ageFile(recipient: string): string {
+    return toBase64(encrypt(utf8('{}'), [recipient], this.random.bytes));
+  }
+
   /** A fresh age recipient for each organisation. */
   recipients(): Record<string, string> {
     return Object.fromEntries(

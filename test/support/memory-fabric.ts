@@ -52,6 +52,8 @@ export class MemoryFabric {
   readonly #policies = new Map<string, Uint8Array>();
   readonly #chaincodes = { ledger: createChaincode('ledger'), keys: createChaincode('keys') };
   readonly #collections: ReadonlySet<string>;
+  /** Private data that is known by its hash alone. */
+  readonly #neverArrived = new Set<string>();
   #transactions = 0;
 
   constructor(channel: string, members: readonly string[]) {
@@ -93,7 +95,10 @@ export class MemoryFabric {
       throw new Error(`${name} reads a range and writes: it would clash with every parallel one`);
     }
     const state = this.#state[chaincodeOf(name)];
-    for (const [key, value] of simulation.writes) state.set(key, value);
+    for (const [key, value] of simulation.writes) {
+      if (value.length > 0) state.set(key, value);
+      else if (state.delete(key)) this.#policies.delete(key);
+    }
     for (const [key, value] of simulation.policies) this.#policies.set(key, value);
     if (simulation.event !== null) this.events.push(simulation.event);
     this.timeMs += 1000;
@@ -114,9 +119,24 @@ export class MemoryFabric {
     return this.#policies.get(key) ?? null;
   }
 
-  /** Loses a private value, as a peer does that was unreachable at endorsement. */
-  losePrivate(collection: string, key: string): void {
-    this.#state.keys.delete(`${collection}:${key}`);
+  /** Loses a private value: for good, or where the peer alone has not got it, with its hash left. */
+  losePrivate(
+    collection: string,
+    key: string,
+    where: 'everywhere' | 'at this peer' = 'everywhere',
+  ) {
+    if (where === 'at this peer') this.#neverArrived.add(`${collection}:${key}`);
+    else this.#state.keys.delete(`${collection}:${key}`);
+  }
+
+  /** Writes a private value, as changed chaincode may do where no policy forbids it. */
+  writePrivate(collection: string, key: string, value: Uint8Array): void {
+    this.writeState('keys', `${collection}:${key}`, value);
+  }
+
+  /** Writes a public value, as changed chaincode may do where no policy forbids it. */
+  writeState(chaincode: ChaincodeName, key: string, value: Uint8Array): void {
+    this.#state[chaincode].set(key, value);
   }
 
   /** Runs a transaction through the shim's dispatcher. */
@@ -151,7 +171,11 @@ export class MemoryFabric {
       getDateTimestamp: () => new Date(this.timeMs),
       getTransient: () => new Map(Object.entries(proposal.transient ?? {})),
       ...publicState(this.#state[chaincode], simulation),
-      ...privateState(this.#state[chaincode], simulation, this.#collections, caller.mspId),
+      ...privateState(this.#state[chaincode], simulation, {
+        collections: this.#collections,
+        neverArrived: this.#neverArrived,
+        mspId: caller.mspId,
+      }),
       setEvent: (event: string, payload: Uint8Array) => {
         if (simulation.event !== null) throw new Error('a second event');
         simulation.event = { name: event, payload: JSON.parse(Buffer.from(payload).toString()) };
@@ -205,8 +229,15 @@ function publicState(state: ReadonlyMap<string, Uint8Array>, notes: Notes) {
 function privateState(
   state: ReadonlyMap<string, Uint8Array>,
   notes: Notes,
-  collections: ReadonlySet<string>,
-  mspId: string,
+  {
+    collections,
+    neverArrived,
+    mspId,
+  }: {
+    readonly collections: ReadonlySet<string>;
+    readonly neverArrived: ReadonlySet<string>;
+    readonly mspId: string;
+  },
 ) {
   const full = (collection: string, key: string) => {
     if (!collections.has(collection)) throw new Error(`collection ${collection} unknown`);
@@ -216,6 +247,9 @@ function privateState(
     getPrivateData: async (collection: string, key: string) => {
       if (collection !== `shards-${mspId}`) throw new Error('tx creator has no read access');
       notes.reads.add(full(collection, key));
+      if (neverArrived.has(full(collection, key))) {
+        throw new Error('private data matching public hash version is not available');
+      }
       return Buffer.from(state.get(full(collection, key)) ?? []);
     },
     getPrivateDataHash: async (collection: string, key: string) => {
@@ -224,6 +258,9 @@ function privateState(
     },
     putPrivateData: async (collection: string, key: string, value: Uint8Array) => {
       notes.writes.set(full(collection, key), value);
+    },
+    purgePrivateData: async (collection: string, key: string) => {
+      notes.writes.set(full(collection, key), new Uint8Array());
     },
     setPrivateDataValidationParameter: async (
       collection: string,

@@ -73,6 +73,7 @@ export async function transactionSamples(consortium: TrialConsortium): Promise<S
     'ledger/records:GetAnchor': [of],
     'ledger/records:ListAnchors': [{ ...of, fromCount: 0, limit: 5 }],
     'ledger/audits:Confirm': [{ fileIds: [fileId] }],
+    'ledger/audits:Withdraw': [{ fileIds: [fileId], reason }],
     'ledger/audits:Complain': [{ fileId, shard: 'AAAA' }],
     'ledger/audits:ReportChallenge': [
       { fileId, receipt, answer: 'AAAA', signature: 'ab'.repeat(64) },
@@ -95,8 +96,9 @@ export async function transactionSamples(consortium: TrialConsortium): Promise<S
     'keys/keys:Deposit': [deposit],
     'keys/keys:DepositMany': [{ deposits: [deposit] }],
     'keys/keys:Reissue': [{ fileId, depositTx, index: 1, holder: holders[0] ?? '' }],
+    'keys/keys:Purge': [{ shards: [{ fileId, depositTx, index: 1 }] }],
     'keys/keys:GetDealing': [{ depositTx }],
-    'keys/keys:GetShard': [{ depositTx, index: 1 }],
+    'keys/keys:GetShard': [{ depositTx, index: 1, hash: id }],
     'keys/keys:GetShards': [{ shards: [{ depositTx, index: 1 }] }],
   };
 }

@@ -18,6 +18,7 @@ import type {
   Release,
 } from '@blocktorrent/protocol/ledger-api.ts';
 import type { Shard } from '@blocktorrent/protocol/shard.ts';
+import { isExcused } from '@blocktorrent/protocol/withdrawal.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { AuditError } from './audit-error.ts';
 
@@ -54,7 +55,11 @@ export async function gatherShards(options: GatherOptions): Promise<Gathered> {
     records ??= await recordsOf(ledger, request);
     for (const release of request.releases) {
       if (!opened.has(release.mspId)) {
-        opened.set(release.mspId, openRelease(release, records, options.identities));
+        const { requestedAtMs } = request;
+        opened.set(
+          release.mspId,
+          openRelease({ release, requestedAtMs }, records, options.identities),
+        );
       }
     }
     const shards = shardsByFile(records, opened);
@@ -73,7 +78,7 @@ interface Opened {
 }
 
 function openRelease(
-  release: Release,
+  { release, requestedAtMs }: { readonly release: Release; readonly requestedAtMs: number },
   records: readonly FileRecord[],
   identities: ReadonlyMap<MspId, Uint8Array>,
 ): Opened {
@@ -94,9 +99,10 @@ function openRelease(
       faults: held.map(({ fileId }) => ({ kind: 'bad-shard', mspId, fileId, detail })),
     };
   }
-  for (const { fileId, dealing, source } of held) {
+  for (const { fileId, dealing, source, withdrawals } of held) {
     const encoded = contents[fileId];
     if (typeof encoded !== 'string') {
+      if (isExcused(withdrawals, mspId, requestedAtMs)) continue;
       faults.push({ kind: 'no-release', mspId, fileId, detail: 'its shard is not in the release' });
       continue;
     }
@@ -138,10 +144,15 @@ async function recordsOf(ledger: Ledger, request: AuditRequest): Promise<FileRec
   return records;
 }
 
-/** Holders of the files' shards that have released nothing for the request, sorted. */
+/** Holders that have released nothing for the request, though a shard of theirs is due; sorted. */
 export function withoutRelease(request: AuditRequest, records: readonly FileRecord[]): MspId[] {
   const released = new Set(request.releases.map((release) => release.mspId));
-  const holders = new Set(records.flatMap((record) => record.dealing.holders));
+  const { requestedAtMs } = request;
+  const holders = new Set(
+    records.flatMap(({ dealing, withdrawals }) =>
+      dealing.holders.filter((holder) => !isExcused(withdrawals, holder, requestedAtMs)),
+    ),
+  );
   return [...holders].filter((holder) => !released.has(holder)).sort();
 }
 

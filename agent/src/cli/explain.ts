@@ -62,6 +62,14 @@ const TABLE: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
     ],
     '*': [EXIT.failure, '', ''],
   },
+  GiveUpError: {
+    'not-withdrawn': [
+      EXIT.refused,
+      'Who purges a shard without a word is at fault when it is asked for. Nothing was purged.',
+      '`blocktorrent audit withdraw FILE_ID --reason TEXT` says it; purge 4 minutes later.',
+    ],
+    '*': [EXIT.refused, 'Nothing was purged.', ''],
+  },
   LedgerError: {
     rejected: REFUSED,
     unavailable: LATER,

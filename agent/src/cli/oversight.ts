@@ -1,11 +1,12 @@
 /**
  * Bodies of the commands by which the members look after each other (P §3.2.4): faults, penalties,
- * leaving, inspections. Like `actions.ts`: each takes its options and the action's context, prints
+ * leaving, inspections, giving shards up. Like `actions.ts`: each takes its options and the action's context, prints
  * nothing.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { fromBase64 } from '@blocktorrent/protocol/bytes.ts';
 import type { Argument, AuditOutcome, MspId } from '@blocktorrent/protocol/ledger-api.ts';
+import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import type { AuditReport } from '../audit/audit.ts';
 import { type ActionContext, type ActionResult, withLedger } from './actions.ts';
 import { CliError } from './cli-error.ts';
@@ -125,6 +126,36 @@ export async function listPenalties(
     });
     const text = rows.length === 0 ? `no penalties of ${options.mspId}` : table(titles, rows);
     return { value: penalties, text, verified: true };
+  });
+}
+
+/** Says in public, for good, that this organisation gives its shards of these files up. */
+export async function withdraw(
+  options: Argument<'ledger/audits:Withdraw'>,
+  context: ActionContext,
+): Promise<ActionResult> {
+  const { withdrawShards } = await import('../consortium/give-up-shards.ts');
+  return withLedger(context, async (ledger) => {
+    const txIds = await withdrawShards(ledger, options);
+    const minutes = LIMITS.withdrawalDelayMs / 60_000;
+    const text =
+      `withdrawn from ${options.fileIds.length} files, for good; keep their shards for another ` +
+      `${minutes} minutes, then \`blocktorrent audit purge\` removes them`;
+    return { value: { fileIds: options.fileIds, txIds }, text, verified: true };
+  });
+}
+
+/** Removes this organisation's shards of files that it has withdrawn from. */
+export async function purge(
+  options: { readonly fileIds: readonly string[] },
+  context: ActionContext,
+): Promise<ActionResult> {
+  const { purgeShards } = await import('../consortium/give-up-shards.ts');
+  return withLedger(context, async (ledger) => {
+    const purged = await purgeShards(ledger, options.fileIds, Date.now());
+    const gone = options.fileIds.length - purged;
+    const text = `${purged} shards purged${gone === 0 ? '' : `, ${gone} were not there any more`}`;
+    return { value: { fileIds: options.fileIds, purged }, text, verified: true };
   });
 }
 

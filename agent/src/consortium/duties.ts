@@ -89,7 +89,8 @@ export class Duties {
     for (const fileId of list.due('confirm')) {
       if (signal.aborted || good.length === LIMITS.filesPerConfirmMax) break;
       const record = await this.#record(fileId);
-      if (record.void !== null || record.confirmedBy.includes(mspId)) {
+      const withdrawn = record.withdrawals?.some((one) => one.mspId === mspId) ?? false;
+      if (record.void !== null || withdrawn || record.confirmedBy.includes(mspId)) {
         list.done('confirm', fileId);
         continue;
       }
@@ -188,8 +189,10 @@ export class Duties {
   async #storedShard({ dealing }: FileRecord): Promise<Uint8Array | null> {
     const { ledger, mspId } = this.#options;
     const index = dealing.holders.indexOf(mspId) + 1;
-    const { depositTx } = dealing;
-    const found = await ledger.evaluate('keys/keys:GetShard', { depositTx, index });
+    const { depositTx, shardHashes } = dealing;
+    const hash = shardHashes[index - 1];
+    const argument = { depositTx, index, ...(hash === undefined ? {} : { hash }) };
+    const found = await ledger.evaluate('keys/keys:GetShard', argument);
     return found === null ? null : fromBase64(found.shard);
   }
 

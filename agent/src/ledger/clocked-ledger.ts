@@ -14,7 +14,9 @@ export function clockedLedger(ledger: Ledger, mistrust: () => string | null): Le
       if (reason === null) return ledger.submit(name, argument, options);
       throw new LedgerError(
         'clock',
-        `${name} waits for the clock and was not sent: ${reason}; see ledger.submitWhenClock`,
+        `endorse: ${name} waits for the clock and was not sent: ${reason}; see ledger.submitWhenClock`,
+        null,
+        { step: 'endorse' },
       );
     },
     events: (options) => ledger.events(options),

@@ -59,14 +59,15 @@ export class FabricConnection {
    */
   async gateway(connectMs: number, failFast: boolean): Promise<Gateway> {
     if (this.#closed) {
-      throw new LedgerError('unavailable', 'the ledger connection has been closed');
+      const text = 'the ledger connection has been closed';
+      throw new LedgerError('unavailable', text, null, { step: 'connect' });
     }
     this.#session ??= this.#open();
     const { client, gateway } = await this.#session;
     if (!(await this.#connected(client.getChannel(), Date.now() + connectMs, failFast))) {
       this.#failedAtMs = performance.now();
       const message = `peer ${this.peer.endpoint} of ${this.peer.mspId} cannot be reached`;
-      throw new LedgerError('unavailable', message);
+      throw new LedgerError('unavailable', message, null, { step: 'connect' });
     }
     return gateway;
   }

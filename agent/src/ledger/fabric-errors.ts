@@ -2,7 +2,7 @@
  * From the gateway client's errors to `LedgerError`: which step failed, whether another peer or
  * another attempt may help, and the contract's own sentence where it was the contract that refused.
  */
-import { LedgerError, type LedgerErrorCode } from './ledger.ts';
+import { LedgerError, type LedgerErrorCode, type LedgerStep } from './ledger.ts';
 
 /** gRPC status codes that are looked at (grpc.status). */
 const CANCELLED = 1;
@@ -23,8 +23,25 @@ interface GatewayErrorShape {
   readonly details: readonly { readonly mspId: string; readonly message: string }[];
 }
 
-/** The step in which an error came up. */
-export type Step = 'evaluate' | 'endorse' | 'submit' | 'commit';
+/** A step of a call that asks a peer. */
+export type Step = Exclude<LedgerStep, 'connect'>;
+
+/**
+ * An error whose message names step and transaction: `STEP: text (transaction ID)`, and of a
+ * contract's refusal `CODE: sentence (STEP, transaction ID)`, so that it still begins with its code.
+ */
+export function stepError(
+  code: LedgerErrorCode,
+  step: Step,
+  text: string,
+  { txId, cause }: { readonly txId: string | null; readonly cause?: unknown },
+): LedgerError {
+  const named = txId === null ? '' : `transaction ${txId}`;
+  const where = [...(code === 'rejected' ? [step] : []), ...(named === '' ? [] : [named])];
+  const after = where.length === 0 ? '' : ` (${where.join(', ')})`;
+  const message = code === 'rejected' ? `${text}${after}` : `${step}: ${text}${after}`;
+  return new LedgerError(code, message, txId, { step, ...(cause === undefined ? {} : { cause }) });
+}
 
 /** True if another peer may do better: this one did not answer, or could not reach others. */
 export function isUnavailable(error: unknown): boolean {
@@ -50,27 +67,23 @@ export function isConflict(validationCode: number): boolean {
 export function ledgerError(step: Step, error: unknown, txId: string | null): LedgerError {
   if (error instanceof LedgerError) {
     // A connection that could not be made does not know what it was for.
-    return error.code !== 'unavailable' || error.message.startsWith(`${step}: `)
-      ? error
-      : new LedgerError('unavailable', `${step}: ${error.message}`, error.txId ?? txId, {
-          cause: error,
-        });
+    return error.step === 'connect'
+      ? stepError(unavailableCode(step), step, error.message, { txId, cause: error })
+      : error;
   }
+  const detail = { txId, cause: error };
   const shape = gatewayError(error);
   if (shape === null) {
     const message = error instanceof Error ? error.message : String(error);
-    return new LedgerError(codeOf(step), `${step}: ${message}`, txId, { cause: error });
+    return stepError(codeOf(step), step, message, detail);
   }
-  const refusal = [...shape.details.map((detail) => detail.message), shape.message]
+  const refusal = [...shape.details.map((each) => each.message), shape.message]
     .map((message) => REFUSAL.exec(message)?.[1])
     .find((sentence) => sentence !== undefined);
-  if (refusal !== undefined) {
-    return new LedgerError('rejected', refusal, txId, { cause: error });
-  }
-  const peers = shape.details.map((detail) => `${detail.mspId}: ${detail.message}`).join('; ');
-  const message = `${step}: ${shape.message}${peers === '' ? '' : ` (${peers})`}`;
+  if (refusal !== undefined) return stepError('rejected', step, refusal, detail);
+  const peers = shape.details.map((each) => `${each.mspId}: ${each.message}`).join('; ');
   const code = isUnavailable(error) ? unavailableCode(step) : codeOf(step);
-  return new LedgerError(code, message, txId, { cause: error });
+  return stepError(code, step, `${shape.message}${peers === '' ? '' : ` (${peers})`}`, detail);
 }
 
 /** After endorsement an unanswered call leaves the outcome open. */

@@ -46,6 +46,7 @@ const NAMES: ReadonlySet<string> = new Set<LedgerEventName>([
   'replaced',
   'anchored',
   'confirmed',
+  'withdrawn',
   'audit-requested',
   'inspection-drawn',
   'audit-voted',

@@ -25,7 +25,14 @@ import {
   TIMEOUTS,
 } from './fabric-config.ts';
 import { FabricConnection } from './fabric-connection.ts';
-import { isConflict, isMismatch, isUnavailable, ledgerError, type Step } from './fabric-errors.ts';
+import {
+  isConflict,
+  isMismatch,
+  isUnavailable,
+  ledgerError,
+  type Step,
+  stepError,
+} from './fabric-errors.ts';
 import { type EventLog, followEvents } from './fabric-events.ts';
 import { IdentityKey } from './identity-key.ts';
 import {
@@ -48,6 +55,11 @@ interface Target {
   readonly contractFunction: string;
   /** Only our own organisation may see it. */
   readonly ownOnly: boolean;
+}
+
+/** The id under which a step's last proposal was made; null before that. */
+interface Asked {
+  txId: string | null;
 }
 
 /** What became of one attempt: committed, or beaten by another transaction. */
@@ -81,15 +93,17 @@ export class FabricLedger implements Ledger {
 
   async evaluate<T extends TransactionName>(name: T, argument: Argument<T>): Promise<Result<T>> {
     const target = this.#target(name);
-    const bytes = await this.#onAnyPeer('evaluate', target, null, async (gateway) => {
+    const asked: Asked = { txId: null };
+    const bytes = await this.#onAnyPeer('evaluate', target, asked, async (gateway) => {
       const contract = gateway.getNetwork(this.#config.channel).getContract(target.chaincode);
       const proposal = contract.newProposal(target.contractFunction, {
         arguments: [JSON.stringify(argument)],
         ...(target.ownOnly ? { endorsingOrganizations: [this.mspId] } : {}),
       });
+      asked.txId = proposal.getTransactionId();
       return await proposal.evaluate(deadline(this.#timeouts.evaluateMs));
     });
-    return decode(bytes);
+    return decode(bytes, 'evaluate', asked.txId);
   }
 
   async submit<T extends TransactionName>(
@@ -107,7 +121,7 @@ export class FabricLedger implements Ledger {
     for (let retry = 0; ; retry += 1) {
       const attempt = await this.#attempt(target, proposalOptions, options.onTransactionId);
       if ('result' in attempt) {
-        return { result: decode(attempt.result), txId: attempt.txId };
+        return { result: decode(attempt.result, 'commit', attempt.txId), txId: attempt.txId };
       }
       if (target.ownOnly || retry >= CONFLICT_RETRIES_MAX) {
         throw attempt.conflict;
@@ -164,34 +178,34 @@ export class FabricLedger implements Ledger {
     options: ProposalOptions,
     onTransactionId: SubmitOptions['onTransactionId'],
   ): Promise<Attempt> {
-    let txId = '';
+    const asked: Asked = { txId: null };
     let transaction: Transaction;
     try {
-      transaction = await this.#onAnyPeer('endorse', target, null, async (gateway) => {
+      transaction = await this.#onAnyPeer('endorse', target, asked, async (gateway) => {
         const contract = gateway.getNetwork(this.#config.channel).getContract(target.chaincode);
         const proposal = contract.newProposal(target.contractFunction, options);
-        txId = proposal.getTransactionId();
-        onTransactionId?.(txId);
+        onTransactionId?.(proposal.getTransactionId());
+        asked.txId = proposal.getTransactionId();
         return await proposal.endorse(deadline(this.#timeouts.endorseMs));
       });
     } catch (error) {
-      const failure = withTxId(ledgerError('endorse', error, txId), txId);
+      const failure = ledgerError('endorse', error, asked.txId);
       if (isMismatch(failure.cause)) {
         return { conflict: failure };
       }
       throw failure;
     }
+    const txId = transaction.getTransactionId();
     const status = await this.#order(target, transaction, txId);
     if (status.successful) {
       return { result: transaction.getResult(), txId };
     }
     const code = Number(status.code);
     if (isConflict(code)) {
-      const message = `commit: transaction ${txId} lost against another one (code ${code})`;
-      return { conflict: new LedgerError('conflict', message, txId) };
+      const text = `lost against another transaction (code ${code})`;
+      return { conflict: stepError('conflict', 'commit', text, { txId }) };
     }
-    const message = `commit: transaction ${txId} is invalid (code ${code})`;
-    throw new LedgerError('commit', message, txId);
+    throw stepError('commit', 'commit', `it is invalid (code ${code})`, { txId });
   }
 
   /**
@@ -199,7 +213,7 @@ export class FabricLedger implements Ledger {
    * answer, the next one gets the same signed bytes: the ledger takes a transaction id once.
    */
   async #order(target: Target, transaction: Transaction, txId: string): Promise<Status> {
-    const commit = await this.#onAnyPeer('submit', target, txId, async (gateway) => {
+    const commit = await this.#onAnyPeer('submit', target, { txId }, async (gateway) => {
       const same = gateway.newTransaction(transaction.getBytes());
       const submitted = await same.submit(deadline(this.#timeouts.submitMs));
       return submitted.getBytes();
@@ -207,7 +221,7 @@ export class FabricLedger implements Ledger {
     const giveUpMs = Date.now() + this.#timeouts.commitMs;
     for (;;) {
       try {
-        return await this.#onAnyPeer('commit', target, txId, async (gateway) => {
+        return await this.#onAnyPeer('commit', target, { txId }, async (gateway) => {
           const leftMs = Math.max(1, giveUpMs - Date.now());
           return await gateway.newCommit(commit).getStatus(deadline(leftMs));
         });
@@ -225,7 +239,7 @@ export class FabricLedger implements Ledger {
   async #onAnyPeer<R>(
     step: Step,
     target: Target,
-    txId: string | null,
+    asked: Readonly<Asked>,
     run: (gateway: Gateway) => Promise<R>,
   ): Promise<R> {
     const usable = this.#inOrder(step).filter(
@@ -238,7 +252,7 @@ export class FabricLedger implements Ledger {
       } catch (error) {
         const again = isUnreachable(error) || (isUnavailable(error) && mayRunTwice);
         if (!again || this.#closing.signal.aborted) {
-          throw unanswered(step, error, txId);
+          throw ledgerError(step, error, asked.txId);
         }
       }
     }
@@ -248,8 +262,10 @@ export class FabricLedger implements Ledger {
       return await run(await Promise.any(waiting));
     } catch (error) {
       const cause: unknown = error instanceof AggregateError ? error.errors[0] : error;
-      const none = new LedgerError('unavailable', `no peer of ${this.mspId} is configured`);
-      throw unanswered(step, cause ?? none, txId);
+      const { txId } = asked;
+      throw cause === undefined
+        ? stepError('unavailable', step, `no peer of ${this.mspId} is configured`, { txId })
+        : ledgerError(step, cause, txId);
     }
   }
 
@@ -277,26 +293,21 @@ function isUnreachable(error: unknown): boolean {
   return error instanceof LedgerError && error.code === 'unavailable';
 }
 
-/** A peer that could not even be reached has ordered nothing, but an earlier one may have. */
-function unanswered(step: Step, error: unknown, txId: string | null): LedgerError {
-  const failure = ledgerError(step, error, txId);
-  return failure.code === 'unavailable' && txId !== null
-    ? new LedgerError('timeout', failure.message, txId, { cause: error })
-    : failure;
-}
-
-/** A step that ran on several peers knows its transaction only now. */
-function withTxId(failure: LedgerError, txId: string): LedgerError {
-  return failure.txId === null && txId !== ''
-    ? new LedgerError(failure.code, failure.message, txId, { cause: failure.cause })
-    : failure;
-}
-
 function deadline(ms: number): { deadline: number } {
   return { deadline: Date.now() + ms };
 }
 
 /** A transaction's result is one JSON value; nothing at all stands for null. */
-function decode<T extends TransactionName>(bytes: Uint8Array): Result<T> {
-  return bytes.length === 0 ? JSON.parse('null') : JSON.parse(Buffer.from(bytes).toString());
+function decode<T extends TransactionName>(
+  bytes: Uint8Array,
+  step: Step,
+  txId: string | null,
+): Result<T> {
+  if (bytes.length === 0) return JSON.parse('null');
+  try {
+    return JSON.parse(Buffer.from(bytes).toString());
+  } catch (cause) {
+    const text = 'the answer is no JSON: is another chaincode deployed under this name?';
+    throw stepError(step === 'evaluate' ? 'endorse' : step, step, text, { txId, cause });
+  }
 }

@@ -63,7 +63,13 @@ export type LedgerEvent = {
 }[LedgerEventName];
 
 /**
- * Which step failed. `rejected`: the contract said no, and the message is its own sentence;
+ * The step in which a call failed: making a connection, asking one peer, endorsement, handing the
+ * transaction to ordering, learning its outcome.
+ */
+export type LedgerStep = 'connect' | 'evaluate' | 'endorse' | 'submit' | 'commit';
+
+/**
+ * What became of a call. `rejected`: the contract said no, and the message begins with its sentence;
  * `conflict`: another transaction was faster, again and again; `unavailable`: no peer answered,
  * nothing was ordered; `endorse`: peers refused or disagreed; `submit`: refused by ordering;
  * `commit`: ordered but invalid; `timeout`: ordered perhaps, outcome unknown (ask by `txId`);
@@ -82,17 +88,20 @@ export type LedgerErrorCode =
 export class LedgerError extends Error {
   override readonly name = 'LedgerError';
   readonly code: LedgerErrorCode;
-  /** Transaction concerned; null where there was none (evaluate, events). */
+  /** Id under which peers were asked last, also by `evaluate`; null where nothing has been sent. */
   readonly txId: string | null;
+  readonly step: LedgerStep | null;
 
+  /** `message` is to name step and transaction as well (`stepError`): it may be all that is seen. */
   constructor(
     code: LedgerErrorCode,
     message: string,
     txId: string | null = null,
-    options?: ErrorOptions,
+    { step = null, ...options }: ErrorOptions & { readonly step?: LedgerStep | null } = {},
   ) {
     super(message, options);
     this.code = code;
     this.txId = txId;
+    this.step = step;
   }
 }

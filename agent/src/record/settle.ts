@@ -80,6 +80,8 @@ async function reissueLate(
 ): Promise<void> {
   for (const [position, holder] of dealing.holders.slice(0, LIMITS.shardsMax).entries()) {
     if (record.confirmedBy.includes(holder)) continue;
+    // It will not confirm any more.
+    if (record.withdrawals?.some(({ mspId }) => mspId === holder)) continue;
     const key = `${dealing.fileId}/${holder}`;
     const lastMs = reissued.get(key) ?? Math.max(record.recordedAtMs, file.updatedMs);
     if (options.nowMs() - lastMs < options.reissueAfterMs) continue;

@@ -12,7 +12,7 @@ const STATES = ['any', 'open', 'approved', 'denied', 'expired', 'closed'] as con
 
 export const auditCommand: CliCommand = {
   name: 'audit',
-  describe: 'draw inspections; request, approve, deny, carry out, close and list audits',
+  describe: 'draw inspections; request, vote on, carry out, close and list audits; give shards up',
   group: 'Audit:',
   register(command, contextOf) {
     draw(command, contextOf);
@@ -22,6 +22,7 @@ export const auditCommand: CliCommand = {
     fetchAudit(command, contextOf);
     closeAudit(command, contextOf);
     listAudits(command, contextOf);
+    giveUp(command, contextOf);
   },
 };
 
@@ -182,5 +183,28 @@ function listAudits(command: Command, contextOf: ContextOf): void {
         });
       }
       await runAction(contextOf(), (actions, action) => actions.auditList({ state }, action));
+    });
+}
+
+/** What a holder does when it will hold shards no more. */
+function giveUp(command: Command, contextOf: ContextOf): void {
+  command
+    .command('withdraw')
+    .description('say in public, for good, that we give our shards of these files up')
+    .argument('<file-id...>', 'files, 64 hex digits each')
+    .requiredOption('--reason <text>', 'why; it is kept on the ledger')
+    .action(async (ids: string[], { reason }: { reason: string }) => {
+      const { withdraw } = await import('../oversight.ts');
+      const options = { fileIds: [...new Set(ids.map(fileId))], reason };
+      await runAction(contextOf(), (_, action) => withdraw(options, action));
+    });
+  command
+    .command('purge')
+    .description('remove our shards of files that we have withdrawn from, for good')
+    .argument('<file-id...>', 'files, 64 hex digits each')
+    .action(async (ids: string[]) => {
+      const { purge } = await import('../oversight.ts');
+      const options = { fileIds: [...new Set(ids.map(fileId))] };
+      await runAction(contextOf(), (_, action) => purge(options, action));
     });
 }
