@@ -8,12 +8,18 @@ import { createWriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-/** How long a child may take to become ready, and to go away when asked. */
-const READY_TIMEOUT_MS = 20_000;
+/** How long a child may take to become ready (two dozen start at once), and to go away when asked. */
+const READY_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 3_000;
 
 /** Compiled modules are kept here, so that the next start takes a third of the time. */
 const COMPILE_CACHE = join(import.meta.dirname, '..', '..', 'node_modules', '.cache', 'compile');
+
+/** Children to kill when this process ends; one listener for all, however many. */
+const running = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
 
 export interface ChildOptions {
   readonly name: string;
@@ -34,7 +40,6 @@ export class Child {
   readonly process: ChildProcess;
   readonly #ready: Promise<Record<string, unknown>>;
   readonly #exited: Promise<unknown>;
-  readonly #onParentExit: () => void;
 
   constructor({ name, command, env, logFile }: ChildOptions) {
     const [program, ...args] = command;
@@ -48,8 +53,8 @@ export class Child {
     this.name = name;
     this.process = child;
     this.#exited = once(child, 'exit');
-    this.#onParentExit = () => child.kill('SIGKILL');
-    process.once('exit', this.#onParentExit);
+    running.add(child);
+    child.once('exit', () => running.delete(child));
     const log = createWriteStream(logFile, { flags: 'a' });
     child.stdout.pipe(log);
     child.stderr.pipe(log);
@@ -72,7 +77,6 @@ export class Child {
 
   /** Ends it: SIGTERM first (or `signal`), SIGKILL when it does not listen. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
-    process.off('exit', this.#onParentExit);
     if (this.process.exitCode !== null || this.process.signalCode !== null) {
       return;
     }

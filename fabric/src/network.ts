@@ -68,15 +68,23 @@ export interface FabricLedgerConfig extends LedgerSection {
 
 /** Starts a network with chaincode deployed; when it resolves, transactions can be sent. */
 export async function startFabricNetwork(options: FabricNetworkOptions): Promise<FabricNetwork> {
-  const network = await FabricNetwork.up(options);
-  // Tests that die leave nothing behind; a network started by the command line stays up.
-  network.endWithThisProcess();
+  const dir = resolve(options.dir);
+  // Whoever dies, in the middle of the start as well, leaves nothing behind; a network that was
+  // started by the command line stays up.
+  const killNow = () => killAllNow(dir);
+  process.prependOnceListener('exit', killNow);
   try {
-    await network.deploy(options.chaincodes);
-    return network;
-  } catch (error) {
-    await network.stop();
-    throw error;
+    const network = await FabricNetwork.up(options);
+    network.endWithThisProcess();
+    try {
+      await network.deploy(options.chaincodes);
+      return network;
+    } catch (error) {
+      await network.stop();
+      throw error;
+    }
+  } finally {
+    process.off('exit', killNow);
   }
 }
 
@@ -208,10 +216,10 @@ export class FabricNetwork {
     await rm(this.dir, { recursive: true, force: true });
   }
 
-  /** Kills the network when this process exits without having stopped it. */
+  /** Kills the network when this process exits without having stopped it, before others clean up. */
   endWithThisProcess(): void {
     this.#killOnExit ??= () => killAllNow(this.dir);
-    process.once('exit', this.#killOnExit);
+    process.prependOnceListener('exit', this.#killOnExit);
   }
 
   async #startAll(): Promise<void> {

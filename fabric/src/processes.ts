@@ -56,6 +56,9 @@ export async function startProcess(dir: string, spec: ProcessSpec): Promise<void
       detached: true,
       stdio: ['ignore', log, log],
     });
+    const { pid } = child;
+    // At once: whoever ends the network from now on must find this process.
+    if (pid !== undefined) noteStart(dir, spec.name, pid);
     await new Promise<void>((resolve, reject) => {
       child.once('spawn', resolve);
       child.once('error', (cause) =>
@@ -63,12 +66,14 @@ export async function startProcess(dir: string, spec: ProcessSpec): Promise<void
       );
     });
     child.unref();
-    const pid = child.pid ?? 0;
-    const note: Note = { pid, startedAt: startTimeOf(pid) ?? 'ended at once' };
-    writeFileSync(noteFile(dir, spec.name), `${JSON.stringify(note)}\n`);
   } finally {
     closeSync(log);
   }
+}
+
+function noteStart(dir: string, name: string, pid: number): void {
+  const note: Note = { pid, startedAt: startTimeOf(pid) ?? 'ended at once' };
+  writeFileSync(noteFile(dir, name), `${JSON.stringify(note)}\n`);
 }
 
 /** SIGTERM, or another signal; SIGKILL when it does not listen. Resolves when it is gone. */
