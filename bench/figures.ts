@@ -19,6 +19,8 @@ export interface Figure {
   readonly baselineValue?: number;
   readonly ratio?: number;
   readonly others?: Readonly<Record<string, number>>;
+  /** Calls that failed or were not answered in time; absent where there were none. */
+  readonly failed?: number;
 }
 
 /** Samples of one metric in one case, with those that they are compared with. */
@@ -31,6 +33,7 @@ export interface Measured {
   readonly baseline?: { readonly name: string; readonly samples: readonly number[] };
   /** Further baselines: name -> samples. */
   readonly others?: Readonly<Record<string, readonly number[]>>;
+  readonly failed?: number;
 }
 
 /** The value below which a share `p` (0..1) of the samples lies, linear between neighbours. */
@@ -50,7 +53,7 @@ export function median(samples: readonly number[]): number {
 
 /** The line for what was measured; numbers have five significant digits. */
 export function figureOf(measured: Measured): Figure {
-  const { bench, metric, unit, samples, baseline, others } = measured;
+  const { bench, metric, unit, samples, baseline, others, failed = 0 } = measured;
   const value = median(samples);
   const base = baseline === undefined ? null : median(baseline.samples);
   return {
@@ -72,6 +75,7 @@ export function figureOf(measured: Measured): Figure {
             Object.entries(others).map(([name, list]) => [name, short(median(list))]),
           ),
         }),
+    ...(failed === 0 ? {} : { failed }),
   };
 }
 
@@ -84,16 +88,20 @@ export type Contender<T> = (run: number) => Promise<T>;
 
 /**
  * Runs every contender `runs` times, in turn and in changing order, after `warmUps` turns that do
- * not count: the machine's drift meets all of them alike.
+ * not count: the machine's drift meets all of them alike. After `budgetMs` no further turn starts,
+ * once each has a sample.
  */
 export async function interleave<N extends string, T>(
   contenders: Readonly<Record<N, Contender<T>>>,
   runs: number,
   warmUps = 0,
+  budgetMs = Number.POSITIVE_INFINITY,
 ): Promise<Record<N, T[]>> {
   const names = Object.keys(contenders) as N[];
   const samples = Object.fromEntries(names.map((name) => [name, [] as T[]])) as Record<N, T[]>;
+  const startMs = performance.now();
   for (let turn = -warmUps; turn < runs; turn += 1) {
+    if (turn > 0 && performance.now() - startMs > budgetMs) break;
     const order = Math.abs(turn) % 2 === 0 ? names : [...names].reverse();
     for (const name of order) {
       const sample = await contenders[name](turn);

@@ -2,7 +2,8 @@
  * `npm run bench -- PART [--quick] [--ledger fabric]`: measures one part.
  *
  * Standard output holds JSON lines (`figures.ts`) and nothing else: whatever else is written there,
- * by us or by a library, goes to standard error. A part is a file of `bench/parts/`.
+ * by us or by a library, goes to standard error. A part is a file of `bench/parts/`. SIGINT and SIGTERM
+ * end it with everything that it started: what starts processes stops them when this one exits.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,7 +21,12 @@ export function partNames(): string[] {
     .sort();
 }
 
+/** Exit codes as a shell's: 128 and the signal's number. */
+const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
+
 async function main(): Promise<number> {
+  for (const [signal, code] of Object.entries(SIGNALS))
+    process.once(signal, () => process.exit(code));
   const writeFigure = process.stdout.write.bind(process.stdout);
   process.stdout.write = process.stderr.write.bind(process.stderr);
   const options = argumentsOf(process.argv.slice(2));

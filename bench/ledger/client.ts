@@ -9,6 +9,12 @@ import { connect, hash, type Network } from '@hyperledger/fabric-gateway';
 import { createSigner } from '../../agent/src/ledger/signer.ts';
 import type { NetworkLedgerConfig } from '../../devledger/src/network.ts';
 
+/**
+ * How long a step may take; what takes longer has failed. Without a limit one lost answer would hold
+ * up a benchmark for ever.
+ */
+const STEP_MS = 30_000;
+
 /** A call: `chaincode`, its function (`contract:name`), and what goes with it. */
 export interface Call {
   readonly chaincode: string;
@@ -38,6 +44,10 @@ export class BenchClient {
       identity: { mspId, credentials: await readFile(certFile) },
       signer: createSigner(await readFile(keyFile, 'utf8')),
       hash: hash.none,
+      evaluateOptions: deadline,
+      endorseOptions: deadline,
+      submitOptions: deadline,
+      commitStatusOptions: deadline,
     });
     return new BenchClient(mspId, client, gateway.getNetwork(config.channel));
   }
@@ -72,4 +82,8 @@ export class BenchClient {
       ...(transient === undefined ? {} : { transientData: { ...transient } }),
     });
   }
+}
+
+function deadline(): { deadline: number } {
+  return { deadline: Date.now() + STEP_MS };
 }

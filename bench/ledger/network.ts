@@ -2,16 +2,20 @@
  * The network of a ledger benchmark: N organisations, 200 ms blocks, our chaincode `keys` and the
  * bare one beside it, each as one process an organisation; on the dev ledger or on real Fabric.
  */
+import { rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { CHAINCODE } from '@blocktorrent/protocol/ledger-api.ts';
 import { type ChaincodeDefinition, chaincodeDefinitions } from '../../chaincode/collections.ts';
 import { Network, type NetworkLedgerConfig } from '../../devledger/src/network.ts';
 import { startFabricNetwork } from '../../fabric/src/network.ts';
-import { ownChaincodeCommand } from '../../fabric/src/specs.ts';
 import { BARE } from './bare-chaincode.ts';
 
 export const BLOCK_INTERVAL_MS = 200;
+
+/** Several times: what was killed a moment ago may have written once more. */
+const REMOVE = { recursive: true, force: true, maxRetries: 5 } as const;
 
 /** What a benchmark needs of a network. */
 export interface BenchNetwork {
@@ -26,12 +30,14 @@ interface BenchChaincode {
   readonly command: readonly string[];
 }
 
-/** `keys` as it is deployed, and the bare chaincode: endorsed by any one organisation as well. */
+/**
+ * `keys` as it is deployed, but for a transaction that the benchmark adds, and the bare chaincode:
+ * endorsed by any one organisation as well.
+ */
 export function benchChaincodes(mspIds: readonly string[]): BenchChaincode[] {
   const own = chaincodeDefinitions(mspIds)
-    .filter(({ name }) => name === 'keys')
-    .map((definition) => ({ definition, command: ownChaincodeCommand(definition.name) }));
-  const bare = join(import.meta.dirname, 'bare-chaincode.ts');
+    .filter(({ name }) => name === CHAINCODE.keys)
+    .map((definition) => ({ definition, command: commandOf('private-chaincode.ts') }));
   return [
     ...own,
     {
@@ -40,19 +46,28 @@ export function benchChaincodes(mspIds: readonly string[]): BenchChaincode[] {
         endorsementPolicy: { outOf: 1, mspIds },
         collections: [],
       },
-      // The server asks for one of our two names; what it serves is the bare one.
-      command: [process.execPath, bare, '--chaincode', 'keys'],
+      command: commandOf('bare-chaincode.ts'),
     },
   ];
 }
 
-/** Starts one in a temporary folder; when it resolves, transactions can be sent. */
+/** The server asks for one of our two names, whatever it serves. */
+function commandOf(file: string): string[] {
+  return [process.execPath, join(import.meta.dirname, file), '--chaincode', CHAINCODE.keys];
+}
+
+/**
+ * Starts one in a temporary folder; when it resolves, transactions can be sent. It ends, and its
+ * folder goes, with this process at the latest.
+ */
 export async function startBenchNetwork(
   ledger: 'dev' | 'fabric',
   organisations: number,
 ): Promise<BenchNetwork> {
   const parent = await mkdtemp(join(tmpdir(), 'blocktorrent-bench-'));
   const dir = join(parent, 'network');
+  const removeNow = () => rmSync(parent, REMOVE);
+  process.once('exit', removeNow);
   try {
     const network =
       ledger === 'fabric'
@@ -69,11 +84,13 @@ export async function startBenchNetwork(
       ledgerConfigFor: (mspId) => network.ledgerConfigFor(mspId),
       stop: async () => {
         await network.stop();
-        await rm(parent, { recursive: true, force: true });
+        process.off('exit', removeNow);
+        await rm(parent, REMOVE);
       },
     };
   } catch (error) {
-    await rm(parent, { recursive: true, force: true });
+    process.off('exit', removeNow);
+    await rm(parent, REMOVE);
     throw error;
   }
 }

@@ -1,25 +1,27 @@
 /**
  * One case of the ledger's benchmark: the first organisation deposits, the n after it hold. Gives
- * rates in calls, keys or shards a second.
+ * rates in calls, keys or shards a second, and how many calls failed.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { fromBase64 } from '@blocktorrent/protocol/bytes.ts';
-import type { Dealing, ShardRef } from '@blocktorrent/protocol/ledger-api.ts';
+import { CHAINCODE, type Dealing, type ShardRef } from '@blocktorrent/protocol/ledger-api.ts';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import { FabricLedger } from '../../agent/src/ledger/fabric-ledger.ts';
 import { DepositGroup } from '../../agent/src/record/deposit-group.ts';
 import { BARE } from './bare-chaincode.ts';
 import { BenchClient } from './client.ts';
 import { KeySource } from './keys.ts';
-import { rateInFlight, type Sent, sendAtRate } from './load.ts';
+import { type Outcome, rateInFlight, sendAtRate } from './load.ts';
 import type { BenchNetwork } from './network.ts';
+import { PRIVATE_PUTS } from './private-chaincode.ts';
 
 const CALLS_IN_FLIGHT = 100;
 const QUERIES_IN_FLIGHT = 50;
 /** Transactions of 300 shards under way at once. */
 const BATCHES_IN_FLIGHT = 3;
-/** Deposits whose shards are queried. */
+/** Deposits whose shards are queried, and how many of them are made at once. */
 const QUERIED = 20;
+const QUERIED_AT_ONCE = 5;
 /** What a holder has not got by then was lost on its way: it would be dealt again. */
 const ARRIVAL_MS = 5_000;
 const ARRIVAL_PAUSE_MS = 10;
@@ -60,16 +62,21 @@ export class Trial {
     for (const client of [this.#depositor, ...this.#holders, this.#ledger]) client.close();
   }
 
-  barePuts(windowMs: number): Promise<number> {
+  barePuts(windowMs: number): Promise<Outcome> {
     return rateInFlight(() => this.#put(), CALLS_IN_FLIGHT, windowMs);
   }
 
-  depositsOneByOne(windowMs: number): Promise<number> {
+  /** What a deposit at the least asks of Fabric: a private value for each holder, a public key. */
+  privatePuts(windowMs: number): Promise<Outcome> {
+    return rateInFlight(() => this.#privatePuts(), CALLS_IN_FLIGHT, windowMs);
+  }
+
+  depositsOneByOne(windowMs: number): Promise<Outcome> {
     return rateInFlight(() => this.#deposit(), CALLS_IN_FLIGHT, windowMs);
   }
 
   /** By the gateway's way: callers that wait together share a transaction. */
-  deposits(windowMs: number): Promise<number> {
+  deposits(windowMs: number): Promise<Outcome> {
     const one = async () => {
       const { input, identity } = this.#keys.next();
       await this.#group.deposit({ input, identity, onDepositId: () => undefined });
@@ -78,15 +85,15 @@ export class Trial {
     return rateInFlight(one, CALLS_IN_FLIGHT, windowMs);
   }
 
-  keys(windowMs: number): Promise<number> {
+  keys(windowMs: number): Promise<Outcome> {
     return rateInFlight(() => this.#depositMany(), BATCHES_IN_FLIGHT, windowMs);
   }
 
-  queries(windowMs: number): Promise<number> {
+  queries(windowMs: number): Promise<Outcome> {
     return rateInFlight((turn) => this.#query(turn), QUERIES_IN_FLIGHT, windowMs);
   }
 
-  nothings(windowMs: number): Promise<number> {
+  nothings(windowMs: number): Promise<Outcome> {
     const one = async (turn: number) => {
       const { chaincode, nothing: name } = BARE;
       await this.#shardAt(turn).client.evaluate({ chaincode, name, args: [] });
@@ -95,7 +102,7 @@ export class Trial {
     return rateInFlight(one, QUERIES_IN_FLIGHT, windowMs);
   }
 
-  sendAt(kind: 'deposit' | 'query', perSecond: number, windowMs: number): Promise<Sent> {
+  sendAt(kind: 'deposit' | 'query', perSecond: number, windowMs: number): Promise<Outcome> {
     const one = kind === 'deposit' ? () => this.#deposit() : (turn: number) => this.#query(turn);
     return sendAtRate(one, perSecond, windowMs);
   }
@@ -110,6 +117,12 @@ export class Trial {
     return 1;
   }
 
+  async #privatePuts(): Promise<number> {
+    const args = this.#holders.map(({ mspId }) => mspId);
+    await this.#depositor.submit({ chaincode: CHAINCODE.keys, name: PRIVATE_PUTS, args });
+    return 1;
+  }
+
   async #deposit(): Promise<number> {
     await this.#depositor.submit(this.#keys.deposit());
     return 1;
@@ -120,13 +133,15 @@ export class Trial {
     const count = Math.floor(LIMITS.shardsPerDepositMax / this.#holders.length);
     const dealings = parse<Dealing[]>(await this.#depositor.submit(this.#keys.depositMany(count)));
     const reads = this.#holders.map((holder, i) => arrived(holder, i + 1, dealings));
-    return (await Promise.all(reads)).every((all) => all) ? dealings.length : 0;
+    const missing = (await Promise.all(reads)).filter((all) => !all).length;
+    if (missing > 0) throw new Error(`${missing} holders have not got their shards`);
+    return dealings.length;
   }
 
   async #query(turn: number): Promise<number> {
     const { client, ref } = this.#shardAt(turn);
     const args = [JSON.stringify(ref)];
-    const found = await client.evaluate({ chaincode: 'keys', name: 'keys:GetShard', args });
+    const found = await client.evaluate({ chaincode: CHAINCODE.keys, name: 'keys:GetShard', args });
     if (parse<{ shard: string } | null>(found) === null) throw new Error('a shard is missing');
     return 1;
   }
@@ -138,14 +153,20 @@ export class Trial {
   }
 
   async #prepareShards(): Promise<void> {
-    for (let i = 0; i < QUERIED; i += 1) {
-      const dealing = parse<Dealing>(await this.#depositor.submit(this.#keys.deposit()));
-      for (const [at, client] of this.#holders.entries()) {
-        const index = at + 1;
-        if (!(await arrived(client, index, [dealing]))) continue;
-        this.#shards.push({ client, ref: { depositTx: dealing.depositTx, index } });
-      }
+    for (let i = 0; i < QUERIED; i += QUERIED_AT_ONCE) {
+      await Promise.all(Array.from({ length: QUERIED_AT_ONCE }, () => this.#prepareShard()));
     }
+  }
+
+  async #prepareShard(): Promise<void> {
+    const dealing = parse<Dealing>(await this.#depositor.submit(this.#keys.deposit()));
+    await Promise.all(
+      this.#holders.map(async (client, at) => {
+        const index = at + 1;
+        if (!(await arrived(client, index, [dealing]))) return;
+        this.#shards.push({ client, ref: { depositTx: dealing.depositTx, index } });
+      }),
+    );
   }
 }
 
@@ -159,7 +180,11 @@ async function arrived(
   const args = [JSON.stringify({ shards })];
   const giveUpMs = performance.now() + ARRIVAL_MS;
   for (;;) {
-    const answer = await holder.evaluate({ chaincode: 'keys', name: 'keys:GetShards', args });
+    const answer = await holder.evaluate({
+      chaincode: CHAINCODE.keys,
+      name: 'keys:GetShards',
+      args,
+    });
     const found = parse<(string | null)[]>(answer);
     const right = found.every((shard, i) => {
       if (shard === null) return false;
