@@ -135,6 +135,13 @@ describe('the sources', () => {
     expect(libraries).not.toContain('yaml');
   });
 
+  it('of the agent import nothing of node:http but types: an import loads fetch along', () => {
+    const stray = edgesOf(product)
+      .filter(({ library, typeOnly }) => library === 'node:http' && !typeOnly)
+      .filter(({ from }) => /^(agent|protocol|systemd)\//.test(from));
+    expect(stray).toEqual([]);
+  });
+
   it(`have at most ${LINES_MAX} lines`, () => {
     expect(tooLong(files)).toEqual([]);
   });

@@ -1,6 +1,6 @@
 /** The process `blocktorrent`: streams, signals and exit status around `program.ts`. */
-import { readFileSync } from 'node:fs';
 import { createInterface, type Interface } from 'node:readline';
+import manifest from '../../package.json' with { type: 'json' };
 import { signalsOf } from '../runtime/lifecycle.ts';
 import type { Ask } from './context.ts';
 import { runProgram } from './program.ts';
@@ -16,7 +16,7 @@ export async function main(): Promise<void> {
   const person = process.stdin.isTTY && process.stderr.isTTY ? terminal(signal) : null;
   process.exitCode = await runProgram(process.argv.slice(2), {
     commands: COMMANDS,
-    version: packageVersion(),
+    version: manifest.version,
     env: process.env,
     out: process.stdout,
     err: process.stderr,
@@ -51,9 +51,4 @@ function terminal(signal: AbortSignal): { ask: Ask; close(): void } {
       return line.value;
     },
   };
-}
-
-function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return String((JSON.parse(text) as { version?: unknown }).version);
 }

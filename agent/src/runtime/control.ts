@@ -6,11 +6,14 @@
  * `{"progress":…}`, then one `{"result":…}` or `{"error":{"code","message"}}`.
  */
 import { chmod, mkdir, rename, rm } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { ControlError, type ControlErrorCode } from './control-error.ts';
 import type { Log } from './log.ts';
+
+// Not by `import`, which reads every export and so loads fetch: 2 MiB of an idle agent.
+const { createServer } = process.getBuiltinModule('node:http');
 
 /** What a handler gets besides the body. */
 export interface ControlCall {
