@@ -5,10 +5,13 @@
  */
 import { join } from 'node:path';
 import { organisationPki } from '../../devledger/src/pki.ts';
-import type { NetworkPlan, PeerPlan } from './plan.ts';
+import { type NetworkPlan, organisationsWithPeer, type PeerPlan } from './plan.ts';
 
 /** A proposal's time may differ from the peer's by this much (Fabric's default is 15 minutes). */
 const TIME_WINDOW = '2m';
+
+/** Peers for which a second between two signs of life is enough. */
+const PEERS_PER_SECOND = 4;
 
 /** Folder of our external builder, which holds bin/detect, bin/build and bin/release. */
 export const BUILDER_DIR = join(import.meta.dirname, '..', 'builder');
@@ -88,7 +91,7 @@ export function peerConfig(
         minimalReconnectInterval: '100ms',
         policy: 'cluster',
       },
-      gossip: gossip(address),
+      gossip: gossip(address, organisationsWithPeer(plan).length),
     },
     vm: { endpoint: '' },
     chaincode: {
@@ -117,8 +120,14 @@ export function peerConfig(
   };
 }
 
-/** Faster than Fabric's defaults, so that the mesh is complete in seconds instead of half a minute. */
-function gossip(address: string): Record<string, unknown> {
+/**
+ * Faster than Fabric's defaults, so that the mesh is complete in seconds instead of half a minute;
+ * the more peers, the slower again: each message is signed, passed on and checked by all, which
+ * takes up a machine that runs many of them, and busy peers take each other for dead.
+ */
+function gossip(address: string, peers: number): Record<string, unknown> {
+  const seconds = Math.min(4, Math.max(1, Math.round(peers / PEERS_PER_SECOND)));
+  const interval = `${seconds}s`;
   return {
     bootstrap: address,
     endpoint: address,
@@ -126,11 +135,11 @@ function gossip(address: string): Record<string, unknown> {
     useLeaderElection: false,
     orgLeader: true,
     membershipTrackerInterval: '1s',
-    aliveTimeInterval: '1s',
-    aliveExpirationTimeout: '10s',
+    aliveTimeInterval: interval,
+    aliveExpirationTimeout: `${10 * seconds}s`,
     reconnectInterval: '2s',
-    publishStateInfoInterval: '1s',
-    requestStateInfoInterval: '1s',
+    publishStateInfoInterval: interval,
+    requestStateInfoInterval: interval,
     pvtData: {
       // Each block whose private data is out of reach holds the next one up for this long.
       pullRetryThreshold: '5s',

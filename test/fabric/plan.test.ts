@@ -8,7 +8,8 @@ import { findBinaries, isVersion2, missingBinaries } from '../../fabric/src/bina
 import { configtx, majorityOf, PROFILE } from '../../fabric/src/configtx.ts';
 import { definitionsFor, signaturePolicy, writeDefinitions } from '../../fabric/src/definition.ts';
 import { packageChaincode } from '../../fabric/src/package.ts';
-import { type NetworkPlan, planNetwork } from '../../fabric/src/plan.ts';
+import { peerConfig } from '../../fabric/src/peer-config.ts';
+import { type NetworkPlan, organisationsWithPeer, planNetwork } from '../../fabric/src/plan.ts';
 
 let dir: string;
 beforeAll(async () => {
@@ -153,4 +154,24 @@ describe('the channel', () => {
     ];
     expect(new Set(ports).size).toBe(3 * (10 + 4));
   });
+});
+
+describe('gossip between peers', () => {
+  it.each([
+    [2, '1s', '10s'],
+    [4, '1s', '10s'],
+    [11, '3s', '30s'],
+    [40, '4s', '40s'],
+  ])(
+    'of %i organisations has a sign of life every %s, missed for %s',
+    async (count, alive, dead) => {
+      const made = await plan(count, 'raft');
+      const [first] = organisationsWithPeer(made);
+      if (first === undefined) throw new Error('no organisation has a peer');
+      const { peer } = peerConfig(made, first.mspId, first.peer, false);
+      expect(peer).toMatchObject({
+        gossip: { aliveTimeInterval: alive, aliveExpirationTimeout: dead },
+      });
+    },
+  );
 });
