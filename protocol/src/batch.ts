@@ -190,8 +190,9 @@ export const BATCH_SQL = {
     'INSERT INTO sensor (name) VALUES (@name) ON CONFLICT DO UPDATE SET name = name RETURNING id',
   addBoot:
     'INSERT INTO boot (name) VALUES (@name) ON CONFLICT DO UPDATE SET name = name RETURNING id',
-  /** Parameters: `BatchValues`. */
+  /** Parameters: `BatchValues`; behind it, any number of ', ' and `moreReadings` for one row more each. */
   addReading: 'INSERT INTO reading VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+  moreReadings: '(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
   addMetric: `INSERT INTO metric (name, unit) VALUES (@name, @unit)
     ON CONFLICT DO UPDATE SET name = name RETURNING id`,
   /** Parameters: `SampleRow`. */
