@@ -58,6 +58,7 @@ const IMPORTERS: Readonly<Record<string, readonly string[]>> = {
   koffi: ['systemd/notify.ts'],
   merkletreejs: ['protocol/src/merkle.ts'],
   mqtt: ['agent/src/ingest/', 'sensors-sim/'],
+  'mqtt-packet': ['agent/src/ingest/mqtt-publish-reader.ts'],
   pino: ['agent/src/runtime/log.ts'],
   'prom-client': ['agent/src/runtime/metrics.ts'],
   protobufjs: ['agent/src/ingest/decoders/sparkplug-payload.ts', 'sensors-sim/src/sparkplug.ts'],

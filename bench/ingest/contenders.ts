@@ -41,7 +41,7 @@ export function startDiscarder(
   broker: BenchBroker,
   clientId: string,
   readings: number,
-): Running<{ readonly seconds: number }> {
+): Running<{ readonly seconds: number; readonly cpuSeconds: number }> {
   return start([DISCARD, broker.url, clientId, String(readings)], {});
 }
 

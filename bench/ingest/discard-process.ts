@@ -8,6 +8,7 @@ const [, , url = '', clientId = '', count = '0'] = process.argv;
 const wanted = Number(count);
 let received = 0;
 const startedMs = performance.now();
+const cpuBefore = process.cpuUsage();
 const client = connect(url, {
   clientId,
   clean: false,
@@ -27,10 +28,12 @@ client.once('connect', () => {
 
 function finish(): void {
   const seconds = (performance.now() - startedMs) / 1000;
+  const cpu = process.cpuUsage(cpuBefore);
+  const cpuSeconds = (cpu.user + cpu.system) / 1e6;
   // After the last PUBACK, which MQTT.js sends when this handler has returned.
   setImmediate(() => {
     client.end(false, () => {
-      process.stdout.write(`${JSON.stringify({ seconds })}\n`, () => process.exit(0));
+      process.stdout.write(`${JSON.stringify({ seconds, cpuSeconds })}\n`, () => process.exit(0));
     });
   });
 }

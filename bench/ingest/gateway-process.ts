@@ -38,6 +38,8 @@ export interface GatewayOrder {
 export interface GatewayReport {
   /** From connecting until the last reading was acknowledged. */
   readonly seconds: number;
+  /** CPU time of all its threads meanwhile. */
+  readonly cpuSeconds: number;
   readonly commits: number;
   /** Median duration of a commit. */
   readonly commitMs: number;
@@ -72,6 +74,7 @@ const gateway = new Gateway(house, config.mqtt, () => undefined);
 const first = gateway.counts().readings;
 const waits = order.sampleEvery > 0 ? sampleWaits(gateway, order.sampleEvery) : [];
 const startedMs = performance.now();
+const cpuBefore = process.cpuUsage();
 const writtenBefore = writtenBytes();
 gateway.start();
 let said = false;
@@ -89,9 +92,11 @@ const timer = setInterval(() => {
 async function finish(seconds: number): Promise<void> {
   const writeBytes = writtenBytes() - writtenBefore;
   const rss = process.memoryUsage.rss() / MIB;
+  const cpu = process.cpuUsage(cpuBefore);
   await gateway.stop();
   const report: GatewayReport = {
     seconds,
+    cpuSeconds: (cpu.user + cpu.system) / 1e6,
     commits: commitMs.length,
     commitMs: commitMs.length === 0 ? 0 : percentile(commitMs, 0.5),
     p50Ms: waits.length === 0 ? null : percentile(waits, 0.5),

@@ -2,14 +2,16 @@
  * One connection to an MQTT broker, from CONNECT to its end: one MQTT.js client, never used again.
  *
  * Enters: messages from the broker. Leaves: the same, to the sink, and PUBACKs when the sink says so.
- * Always holds: MQTT.js acknowledges nothing by itself, and a PUBACK goes to the connection that the
- * message came by or nowhere: a client's queue never outlives its connection, because the client
- * does not. `handleMessage` with an error skips the automatic PUBACK and lets the next packet come
- * (undocumented: MQTT.js 5.16.0, pinned, tested).
+ * Always holds: a PUBACK goes out when the sink says so, to the connection that the message came by or
+ * nowhere. MQTT.js connects, subscribes, publishes and keeps alive; it never sees a PUBLISH, so it
+ * acknowledges none: they are taken from the socket before it reads (its private `streamBuilder` and
+ * its one `pipe` of the stream: MQTT.js 5.16.0, pinned, tested).
  */
+import type { Duplex } from 'node:stream';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import type { Delivery, MessageSink } from './ingest.ts';
 import { propertySamples } from './message-properties.ts';
+import { type Publication, PublishReader } from './mqtt-publish-reader.ts';
 
 /** CONNACK and the end of a connection, as the source needs to know them. */
 export interface ConnectionEvents {
@@ -43,8 +45,9 @@ export interface RetainedMessage {
   readonly payload: string;
 }
 
-/** One object for all messages: making an error for each would cost a stack trace. */
-const HELD = new Error('held until it is durable');
+/** MQTT 3.1.1 §3.4: type, two bytes more, the packet identifier; MQTT 5: reason 0 may be left out. */
+const PUBACK = Buffer.from([0x40, 2]);
+const PUBACK_BYTES = 4;
 /** CONNACK codes for a protocol version that the broker does not speak: 3.1.1 and 5. */
 const VERSION_REFUSED: readonly unknown[] = [1, 132];
 /** CONNACK codes for what we may not: 3.1.1 (4, 5) and 5 (134, 135). */
@@ -55,8 +58,8 @@ const STOP_WITHIN_MS = 2000;
 const SUBACK_REFUSED = 128;
 
 /** The part of MQTT.js that is not in its types. */
-interface PacketSender {
-  _sendPacket(packet: { cmd: 'puback'; messageId: number; reasonCode: number }): void;
+interface StreamOwner {
+  streamBuilder: (client: MqttClient) => Duplex;
 }
 
 /** See the header. Connects at once. */
@@ -72,45 +75,16 @@ export class MqttConnection implements Delivery {
   #versionRefused = false;
   #notAuthorised = false;
   #reason: string | null = null;
-  /** Topic of the message in hand where it came as an alias (MQTT 5). */
-  #aliased = '';
   /** Published, retained, before an orderly end. */
   #farewell: RetainedMessage | null = null;
 
   constructor(url: string, options: IClientOptions, sink: MessageSink, events: ConnectionEvents) {
     this.#sink = sink;
     this.#events = events;
-    // The cache would keep 65,536 buffers of two bytes, 8 MiB, to spare 80 ns a PUBACK.
-    const own = { reconnectPeriod: 0, resubscribe: false, writeCache: false };
+    // The cache would keep 65,536 buffers of two bytes, 8 MiB, for the numbers in packets.
+    const own = { reconnectPeriod: 0, resubscribe: false, manualConnect: true, writeCache: false };
     this.#client = connect(url, { ...options, ...own });
-    // Where a topic comes as an alias only this event has it; it comes just before `handleMessage`.
-    if (options.protocolVersion === 5) {
-      this.#client.on('message', (topic) => {
-        this.#aliased = topic;
-      });
-    }
-    this.#client.handleMessage = (packet, callback) => {
-      if (this.#taking && !this.#ended) {
-        const { topic, payload, qos, dup, retain, messageId, properties } = packet;
-        this.#sink.take(
-          {
-            topic: topic === '' ? this.#aliased : topic,
-            payload: typeof payload === 'string' ? Buffer.from(payload) : payload,
-            qos,
-            dup,
-            retain,
-            messageId: qos === 1 ? (messageId ?? null) : null,
-            ...(properties === undefined ? {} : { properties: propertySamples(properties) }),
-          },
-          this,
-        );
-        // Never subscribed to, but if it comes: PUBCOMP must not go out before the commit.
-        if (qos === 2) this.#sink.flush();
-      }
-      // Where a message is not taken, it is not acknowledged: the broker keeps it.
-      if (packet.qos === 0 || (packet.qos === 2 && this.#taking)) callback();
-      else callback(HELD);
-    };
+    this.#readPublications(options);
     this.#client.once('connect', ({ sessionPresent }) => {
       this.#wasConnected = true;
       this.#flushEarly();
@@ -128,6 +102,7 @@ export class MqttConnection implements Delivery {
     });
     this.#client.once('close', () => this.#end());
     this.#client.once('end', () => this.#end());
+    this.#client.connect();
   }
 
   /** Subscribes at QoS 1; resolves with what was granted, filter by filter. */
@@ -170,16 +145,14 @@ export class MqttConnection implements Delivery {
       this.#early.push(...messageIds);
       return messageIds.length;
     }
-    const { stream } = this.#client;
-    stream.cork();
-    for (const messageId of messageIds) {
-      (this.#client as unknown as PacketSender)._sendPacket({
-        cmd: 'puback',
-        messageId,
-        reasonCode: 0,
-      });
+    const packets = Buffer.allocUnsafe(messageIds.length * PUBACK_BYTES);
+    for (const [index, messageId] of messageIds.entries()) {
+      packets.set(PUBACK, index * PUBACK_BYTES);
+      packets.writeUInt16BE(messageId, index * PUBACK_BYTES + PUBACK.length);
     }
-    stream.uncork();
+    this.#client.stream.write(packets);
+    // As MQTT.js does with each packet that it sends.
+    this.#client.reschedulePing();
     return messageIds.length;
   }
 
@@ -210,6 +183,44 @@ export class MqttConnection implements Delivery {
       await this.#client.endAsync(true);
     }
     clearTimeout(patience);
+  }
+
+  /** Puts our reader before the one of MQTT.js, which connects its stream to it by `pipe`. */
+  #readPublications({ protocolVersion, properties }: IClientOptions): void {
+    const owner = this.#client as unknown as StreamOwner;
+    const build = owner.streamBuilder;
+    owner.streamBuilder = (client) => {
+      const stream = build(client);
+      stream.pipe = <T extends NodeJS.WritableStream>(rest: T): T => {
+        const reader = new PublishReader({
+          version: protocolVersion === 5 ? 5 : 4,
+          packetBytesMax: properties?.maximumPacketSize ?? null,
+          topicAliasMaximum: properties?.topicAliasMaximum ?? 0,
+          publish: (publication) => this.#take(publication),
+          other: (packets) => void rest.write(packets),
+        });
+        stream.on('data', (chunk: Buffer) => {
+          try {
+            reader.push(chunk);
+          } catch (error) {
+            const failure = error instanceof Error ? error : new Error(String(error));
+            this.#reason ??= failure.message;
+            stream.destroy(failure);
+          }
+        });
+        return rest;
+      };
+      return stream;
+    };
+  }
+
+  #take(publication: Publication): void {
+    // What is not taken is not acknowledged: the broker keeps it.
+    if (!this.#taking || this.#ended) return;
+    const { topic, payload, qos, dup, retain, messageId, properties } = publication;
+    const message = { topic, payload, qos, dup, retain, messageId };
+    if (properties === undefined) this.#sink.take(message, this);
+    else this.#sink.take({ ...message, properties: propertySamples(properties) }, this);
   }
 
   #flushEarly(): void {
