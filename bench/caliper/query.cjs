@@ -14,18 +14,20 @@ class Query extends WorkloadModuleBase {
     for (let i = 0; i < KEYS; i += 1) {
       const status = await this.sutAdapter.sendRequests(deposit(pool[i], this.holders));
       if (status.GetStatus() !== 'success') throw new Error('a deposit failed');
-      this.deposits.push(JSON.parse(Buffer.from(status.GetResult()).toString()).depositTx);
+      this.deposits.push(JSON.parse(Buffer.from(status.GetResult()).toString()));
     }
   }
 
   async submitTransaction() {
     const turn = this.turn++;
     const at = turn % this.holders.length;
-    const depositTx = this.deposits[turn % this.deposits.length];
+    const { depositTx, shardHashes } = this.deposits[turn % this.deposits.length];
+    // As a holder's agent asks: with the hash that the record pins.
+    const shard = { depositTx, index: at + 1, hash: shardHashes[at] };
     await this.sutAdapter.sendRequests({
       contractId: 'keys',
       contractFunction: 'keys:GetShard',
-      contractArguments: [JSON.stringify({ depositTx, index: at + 1 })],
+      contractArguments: [JSON.stringify(shard)],
       invokerMspId: this.holders[at],
       invokerIdentity: 'agent',
       readOnly: true,

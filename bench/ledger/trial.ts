@@ -4,7 +4,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { fromBase64 } from '@blocktorrent/protocol/bytes.ts';
-import { CHAINCODE, type Dealing, type ShardRef } from '@blocktorrent/protocol/ledger-api.ts';
+import { CHAINCODE, type Dealing, type GetShardInput } from '@blocktorrent/protocol/ledger-api.ts';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import { FabricLedger } from '../../agent/src/ledger/fabric-ledger.ts';
 import { DepositGroup } from '../../agent/src/record/deposit-group.ts';
@@ -33,8 +33,8 @@ export class Trial {
   readonly #ledger: FabricLedger;
   readonly #group: DepositGroup;
   readonly #keys: KeySource;
-  /** Shards that are there: with the holder's client. */
-  #shards: { readonly client: BenchClient; readonly ref: ShardRef }[] = [];
+  /** Shards that are there: with the holder's client, and as its agent asks for them. */
+  #shards: { readonly client: BenchClient; readonly ref: GetShardInput }[] = [];
 
   static async start(network: BenchNetwork, n: number): Promise<Trial> {
     const [depositor = '', ...others] = network.mspIds;
@@ -164,7 +164,8 @@ export class Trial {
       this.#holders.map(async (client, at) => {
         const index = at + 1;
         if (!(await arrived(client, index, [dealing]))) return;
-        this.#shards.push({ client, ref: { depositTx: dealing.depositTx, index } });
+        const hash = dealing.shardHashes[at] ?? '';
+        this.#shards.push({ client, ref: { depositTx: dealing.depositTx, index, hash } });
       }),
     );
   }
