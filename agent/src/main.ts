@@ -33,6 +33,7 @@ import { pipeline } from './pipeline.ts';
 import { exportTorrent, OwnersDirectory, serveReaders } from './readers.ts';
 import { readiness } from './readiness.ts';
 import { DepositGroup } from './record/deposit-group.ts';
+import { Refusals } from './record/refused.ts';
 import { appendLate } from './record/settle.ts';
 import { keepRegistered, type RegistrationOptions } from './registration.ts';
 import { systemClock } from './runtime/clock.ts';
@@ -422,6 +423,7 @@ interface Parts
 
 function makeHouse({ net, ...parts }: Parts): House {
   const { config, queue, ledger, view, log } = parts;
+  const refusals = new Refusals(() => performance.now());
   const source = config.organisation.mspId;
   const ciphertextPathOf = (id: number) => join(config.dataDir, 'spool', `${id}.age`);
   return {
@@ -433,10 +435,11 @@ function makeHouse({ net, ...parts }: Parts): House {
     ciphertextPathOf,
     spoolIsFull: () =>
       folderBytes(join(config.dataDir, 'spool')) > config.batch.disk.maxBytes * SPOOL_SHARE_MAX,
-    lateReceipt: (id, receipt) => keepLate(parts, id, receipt),
+    lateReceipt: (id, receipt) => keepLate({ ...parts, refusals }, id, receipt),
     record: {
       ledger,
       deposits: new DepositGroup(ledger, systemRandom),
+      refusals,
       queue,
       source,
       gateway: config.name,
@@ -459,7 +462,11 @@ function makeHouse({ net, ...parts }: Parts): House {
 }
 
 /** Keeps a late owner's receipt; settling appends it to the record, or we do where that is over. */
-function keepLate(parts: Omit<Parts, 'net'>, id: number, late: SignedReceipt): void {
+function keepLate(
+  parts: Pick<House, 'ledger' | 'queue' | 'log'> & { readonly refusals: Refusals },
+  id: number,
+  late: SignedReceipt,
+): void {
   const { queue, log } = parts;
   const { stage, lateReceipts } = queue.get(id);
   queue.update(id, { lateReceipts: [...lateReceipts, late] });

@@ -42,10 +42,14 @@ async function answer(line: string, ledger: DevLedger): Promise<Record<string, u
     } else if ('startPeer' in request) {
       await ledger.startPeer(String(request.startPeer));
       await ledger.peerReady(String(request.startPeer));
+    } else if ('holdPeer' in request) {
+      ledger.holdPeer(String(request.holdPeer), true);
+    } else if ('catchUpPeer' in request) {
+      ledger.holdPeer(String(request.catchUpPeer), false);
     } else if ('height' in request) {
       return { ok: true, height: ledger.height() };
     } else {
-      return { error: 'expected stopPeer, startPeer or height' };
+      return { error: 'expected stopPeer, startPeer, holdPeer, catchUpPeer or height' };
     }
     return { ok: true };
   } catch (error) {

@@ -113,6 +113,13 @@ export class DevLedger {
     peer.stop();
   }
 
+  /** Holds an organisation's peer at the newest block, or lets it catch up. */
+  holdPeer(mspId: string, isHeld: boolean): void {
+    const { peer } = this.#seat(mspId);
+    if (isHeld) peer.hold();
+    else peer.catchUp();
+  }
+
   /** Resolves when this peer's chaincodes have registered. */
   async peerReady(mspId: string): Promise<void> {
     await this.#seat(mspId).peer.ready();

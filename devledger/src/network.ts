@@ -160,6 +160,16 @@ export class Network {
     await this.#admin({ startPeer: mspId });
   }
 
+  /** Holds a peer at the newest block: it answers by that state, as one that lags does. */
+  async holdPeer(mspId: string): Promise<void> {
+    await this.#admin({ holdPeer: mspId });
+  }
+
+  /** Lets it catch up. */
+  async catchUpPeer(mspId: string): Promise<void> {
+    await this.#admin({ catchUpPeer: mspId });
+  }
+
   /** Ends the ledger's process (by default politely) and starts it again on the same ports. */
   async restartLedger(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     const running = this.#running;

@@ -19,6 +19,7 @@ import type { CheckedProposal } from './proposal.ts';
 import { encodeReadWriteSet } from './rwset.ts';
 import { type PrivateWriteSet, Simulator } from './simulator.ts';
 import type { Store } from './store.ts';
+import type { Snapshot } from './views.ts';
 
 /** What a peer needs to be one. */
 export interface PeerSetup {
@@ -57,6 +58,8 @@ export class Peer {
   readonly #privateKey: KeyObject;
   readonly #publicKey: KeyObject;
   #streams = new Map<string, ChaincodeStream>();
+  /** The block that it is held at; null while it keeps up. */
+  #held: Snapshot | null = null;
 
   constructor(setup: PeerSetup) {
     this.#setup = setup;
@@ -79,7 +82,19 @@ export class Peer {
     }
   }
 
+  /** Answers from now on by the newest block of this moment, as a peer that lags does. */
+  hold(): void {
+    this.#held ??= this.#setup.store.views.snapshot();
+  }
+
+  /** Ends `hold`: it has caught up. */
+  catchUp(): void {
+    this.#held?.release();
+    this.#held = null;
+  }
+
   stop(): void {
+    this.catchUp();
     this.isUp = false;
     for (const stream of this.#streams.values()) {
       stream.stop();
@@ -103,7 +118,8 @@ export class Peer {
     if (stream === undefined) {
       throw new ChaincodeUnavailableError(`chaincode ${chaincode.name} is not connected`);
     }
-    const snapshot = this.#setup.store.views.snapshot();
+    const held = this.#held;
+    const snapshot = held ?? this.#setup.store.views.snapshot();
     try {
       const simulator = new Simulator(snapshot.view, {
         chaincode,
@@ -128,7 +144,7 @@ export class Peer {
         privateWrites: failed ? [] : simulator.privateWrites(),
       };
     } finally {
-      snapshot.release();
+      if (held === null) snapshot.release();
     }
   }
 

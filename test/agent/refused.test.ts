@@ -2,9 +2,7 @@
  * What the ledger refuses for good is given up, and only that; what waits for it goes on. Keys that
  * wait together are deposited together, and a crash finds each again.
  */
-import { identityFromRandom, recipientOf } from '@blocktorrent/protocol/age.ts';
 import { toHex } from '@blocktorrent/protocol/bytes.ts';
-import { encodeInfo } from '@blocktorrent/protocol/chunking.ts';
 import { dealShards, depositIdOf } from '@blocktorrent/protocol/dealing.ts';
 import type { Dealing, DepositInput, TransactionName } from '@blocktorrent/protocol/ledger-api.ts';
 import { TRANSIENT } from '@blocktorrent/protocol/ledger-api.ts';
@@ -19,9 +17,8 @@ import {
 } from '../../agent/src/ledger/ledger.ts';
 import { type DepositOptions, depositKey, redealShard } from '../../agent/src/record/deposit.ts';
 import { DepositGroup } from '../../agent/src/record/deposit-group.ts';
-import { nameFile } from '../../agent/src/record/name.ts';
 import { recordFiles } from '../../agent/src/record/record.ts';
-import { isFinal } from '../../agent/src/record/refused.ts';
+import { isFinal, LAST_WORD_AFTER_MS, Refusals } from '../../agent/src/record/refused.ts';
 import {
   BY_HAND,
   FILE_QUEUE_MIGRATIONS,
@@ -33,6 +30,7 @@ import {
 import { silentLog } from '../../agent/src/runtime/log.ts';
 import { StageRunner, type StageStep } from '../../agent/src/runtime/stage-runner.ts';
 import { POLICY } from '../support/consortium.ts';
+import { namedFile } from '../support/named-file.ts';
 import { Seeded } from '../support/seeded.ts';
 
 const SOURCE = 'Org1MSP';
@@ -44,8 +42,13 @@ const epoch = rangesOf(
 );
 let queue: FileQueue;
 let nowMs = 0;
+/** The clock that does not jump, by which refusals are judged. */
+let monotonicMs = 0;
+let refusals: Refusals;
 beforeEach(() => {
   nowMs = 1_000;
+  monotonicMs = 0;
+  refusals = new Refusals(() => monotonicMs);
   const db = new Database(':memory:');
   for (const migration of FILE_QUEUE_MIGRATIONS) db.exec(migration);
   queue = new FileQueue(db, () => nowMs);
@@ -76,22 +79,7 @@ const place = {
   overlaySeed: random.bytes(32),
 };
 
-/** A file of one chunk with its place in the chain. */
-async function named(): Promise<QueuedFile> {
-  const identity = identityFromRandom(random.bytes(32));
-  const { id } = queue.add({
-    ...{ kind: 'file', inputPath: `/f${random.bytes(4).join('')}`, batch: null, recipients: [] },
-  });
-  const pieces = random.bytes(20);
-  const sealed = queue.update(id, {
-    ...{ identity, recipient: recipientOf(identity), ciphertextBytes: 16_384 },
-    ...{ ciphertextSha256: random.bytes(32), digests: random.bytes(144) },
-    info: encodeInfo({ length: 16_384, name: 'x', pieceLength: 16_384, pieces }),
-  });
-  const chainOnLedger = async () => ({ seq: 0, fileId: '00'.repeat(32) });
-  const options = { ...place, queue, epoch: () => 1, chainOnLedger, nowMs: () => nowMs };
-  return queue.update(id, { stage: 'distributed', ...(await nameFile(sealed, options)) });
-}
+const named = () => namedFile(queue, place, random, () => nowMs);
 
 function dealt(input: DepositInput, identity: Uint8Array, entropy: Uint8Array, txId: string) {
   return dealShards({ identity, entropy, txId, input }).dealing;
@@ -130,7 +118,7 @@ describe('recording', () => {
       ...{ ledger, queue, ...place, policy: () => POLICY, requireEpoch: () => epoch },
       ...{ takesEpoch: () => true, random: random.bytes, nowMs: () => nowMs },
       sha256: () => new Uint8Array(32),
-      log: silentLog,
+      ...{ refusals, log: silentLog },
     };
     const step: StageStep = {
       ...{ name: 'record', from: 'deposited', to: 'recorded', concurrency: 1, inOrder: true },
@@ -182,6 +170,7 @@ describe('recording', () => {
       const { records, fileId } = argument as { records?: { fileId: string }[]; fileId?: string };
       const ids = records?.map((one) => one.fileId) ?? [fileId ?? ''];
       if (name !== 'ledger/records:Void' && ids.includes(bad?.fileId ?? '')) {
+        monotonicMs += LAST_WORD_AFTER_MS / 4;
         throw refusal('rejected', 'WRONG_RECEIPT: receipt 0: expected epoch 1, got 2');
       }
       chain.push(...ids);
@@ -192,6 +181,22 @@ describe('recording', () => {
     const { stage, error, identity } = queue.get(bad?.id ?? 0);
     expect([stage, identity]).toEqual(['void', null]);
     expect(error).toBe(`${REFUSED}WRONG_RECEIPT: receipt 0: expected epoch 1, got 2`);
+  });
+
+  it('asks again, elsewhere, before a refusal is the last word: a peer may be behind', async () => {
+    const [file] = await deposited(1);
+    const asked: (boolean | undefined)[] = [];
+    const ledger = ledgerOf((name, _, options) => {
+      if (name === 'ledger/records:GetChain') return { seq: 0, fileId: '' };
+      asked.push(options?.elsewhere);
+      monotonicMs += LAST_WORD_AFTER_MS / 3;
+      if (asked.length < 3) throw refusal('rejected', 'WRONG_RECEIPT: no registered peer');
+      return null;
+    });
+    await run(ledger, () => queue.counts().recorded === 1);
+    expect(asked).toEqual([false, true, true]);
+    expect(queue.get(file?.id ?? 0).error).toBeNull();
+    expect(refusals.has(file?.id ?? 0)).toBe(false);
   });
 
   it('lets go of a file that was given up while it was in hand', async () => {
@@ -293,7 +298,7 @@ describe('depositing the keys of files that wait', () => {
   }
   const optionsWith = (ledger: Ledger, policy = POLICY): DepositOptions => ({
     ...{ ledger, queue, source: SOURCE, policy: () => policy, requireEpoch: () => epoch },
-    ...{ random: random.bytes, log: silentLog },
+    ...{ random: random.bytes, refusals, log: silentLog },
     deposits: new DepositGroup(ledger, random.bytes),
   });
   const depositKeys = (files: readonly QueuedFile[], options: DepositOptions) =>
@@ -350,7 +355,11 @@ describe('depositing the keys of files that wait', () => {
       if (inputs.some(({ fileId }) => fileId === bad)) throw refusal('rejected', 'BAD_KEY: not it');
       return 'done';
     });
-    const results = await depositKeys(files, optionsWith(ledger));
+    const options = optionsWith(ledger);
+    const once = await Promise.allSettled(files.map((file) => depositKey(file, options)));
+    expect(once.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+    monotonicMs += LAST_WORD_AFTER_MS;
+    const results = await depositKeys(again(files), options);
     expect(results[1]).toEqual({ giveUp: 'BAD_KEY: not it', byLedger: true });
     for (const i of [0, 2]) expect(dealingOf(results[i])?.fileId).toBe(files[i]?.fileId);
   });

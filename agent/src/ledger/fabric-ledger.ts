@@ -55,6 +55,8 @@ interface Target {
   readonly contractFunction: string;
   /** Only our own organisation may see it. */
   readonly ownOnly: boolean;
+  /** The first peer has had its say: it comes last. */
+  readonly elsewhere?: boolean;
 }
 
 /** The id under which a step's last proposal was made; null before that. */
@@ -117,9 +119,14 @@ export class FabricLedger implements Ledger {
       ...(options.transient === undefined ? {} : { transientData: { ...options.transient } }),
       ...(target.ownOnly ? { endorsingOrganizations: [this.mspId] } : {}),
     };
+    const { onTransactionId, elsewhere = false } = options;
     let pauseMs = CONFLICT_PAUSE_MS;
     for (let retry = 0; ; retry += 1) {
-      const attempt = await this.#attempt(target, proposalOptions, options.onTransactionId);
+      const attempt = await this.#attempt(
+        { ...target, elsewhere },
+        proposalOptions,
+        onTransactionId,
+      );
       if ('result' in attempt) {
         return { result: decode(attempt.result, 'commit', attempt.txId), txId: attempt.txId };
       }
@@ -242,9 +249,11 @@ export class FabricLedger implements Ledger {
     asked: Readonly<Asked>,
     run: (gateway: Gateway) => Promise<R>,
   ): Promise<R> {
-    const usable = this.#inOrder(step).filter(
+    const [first, ...others] = this.#inOrder(step).filter(
       ({ peer }) => !target.ownOnly || peer.mspId === this.mspId,
     );
+    const last = first === undefined ? [] : [first];
+    const usable = target.elsewhere === true ? [...others, ...last] : [...last, ...others];
     const mayRunTwice = !(target.ownOnly && step === 'endorse');
     for (const connection of usable) {
       try {

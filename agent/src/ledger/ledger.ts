@@ -22,6 +22,8 @@ export interface SubmitOptions {
    * it durable and look the outcome up after a crash. Throwing stops the submission.
    */
   readonly onTransactionId?: (txId: string) => void;
+  /** Another peer than the usual one is asked first, where there is one: that one may be behind. */
+  readonly elsewhere?: boolean;
 }
 
 export interface EventsOptions {

@@ -20,6 +20,8 @@ export interface KeyToDeposit {
   readonly input: DepositInput;
   /** 32 bytes. */
   readonly identity: Uint8Array;
+  /** It was refused before: another peer of ours is asked first, where there is one. */
+  readonly elsewhere?: boolean;
   /** Called before it is sent: makes the deposit's id and its entropy (32 bytes) durable. */
   readonly onDepositId: (depositId: string, entropy: Uint8Array) => void;
 }
@@ -104,11 +106,12 @@ export class DepositGroup {
     }
   }
 
-  async #alone({ input, identity, onDepositId }: Waiting): Promise<Dealing> {
+  async #alone({ input, identity, onDepositId, elsewhere = false }: Waiting): Promise<Dealing> {
     const entropy = this.#random(ENTROPY_BYTES);
     const { result } = await this.#ledger.submit('keys/keys:Deposit', input, {
       transient: { [TRANSIENT.identity]: identity, [TRANSIENT.entropy]: entropy },
       onTransactionId: (txId) => onDepositId(txId, entropy),
+      elsewhere,
     });
     return result;
   }
@@ -122,6 +125,7 @@ export class DepositGroup {
       { deposits },
       {
         transient: { [TRANSIENT.identity]: identities, [TRANSIENT.entropy]: entropy },
+        elsewhere: group.some((one) => one.elsewhere),
         onTransactionId: (txId) => {
           for (const { input, onDepositId } of group) {
             onDepositId(depositIdOf(txId, input.fileId), entropy);

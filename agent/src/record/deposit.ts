@@ -18,7 +18,7 @@ import type { FilePatch, FileQueue, QueuedFile } from '../runtime/file-queue.ts'
 import type { Log } from '../runtime/log.ts';
 import type { GivenUp } from '../runtime/stage-runner.ts';
 import type { DepositGroup, KeyToDeposit } from './deposit-group.ts';
-import { givenUpFor, isFinal } from './refused.ts';
+import type { Refusals } from './refused.ts';
 
 export interface DepositOptions {
   readonly ledger: Ledger;
@@ -28,6 +28,7 @@ export interface DepositOptions {
   readonly policy: () => Policy;
   readonly requireEpoch: (epoch: number) => Epoch;
   readonly random: (bytes: number) => Uint8Array;
+  readonly refusals: Refusals;
   readonly log: Log;
 }
 
@@ -48,16 +49,18 @@ export async function depositKey(
   const key: KeyToDeposit = {
     input,
     identity: identityOf(file),
+    elsewhere: options.refusals.has(file.id),
     onDepositId: (txId, entropy) => {
       queue.update(file.id, { deposit: { txId, entropy: toHex(entropy), scheme, k, n } });
       options.log.debug('deposit: about to be sent', { id: file.id, batch: file.batch, txId });
     },
   };
   try {
-    return { dealing: await options.deposits.deposit(key) };
+    const dealing = await options.deposits.deposit(key);
+    options.refusals.forget(file.id);
+    return { dealing };
   } catch (error) {
-    if (!isFinal(error)) throw error;
-    return givenUpFor(error);
+    return options.refusals.judge(file.id, error);
   }
 }
 

@@ -19,7 +19,7 @@ import type { FilePatch, FileQueue, QueuedFile } from '../runtime/file-queue.ts'
 import type { Log } from '../runtime/log.ts';
 import type { GivenUp } from '../runtime/stage-runner.ts';
 import { type ManifestSigner, signedManifestOf } from './name.ts';
-import { givenUpFor, isFinal } from './refused.ts';
+import { isFinal, type Refusals } from './refused.ts';
 
 export interface RecordOptions extends ManifestSigner {
   readonly ledger: Ledger;
@@ -31,6 +31,7 @@ export interface RecordOptions extends ManifestSigner {
   readonly random: (bytes: number) => Uint8Array;
   readonly sha256: (bytes: Uint8Array) => Uint8Array;
   readonly nowMs: () => number;
+  readonly refusals: Refusals;
   readonly log: Log;
 }
 
@@ -71,7 +72,7 @@ export async function recordFiles(
 
 /**
  * Submits the run. Where it is refused for good, its first file is tried alone: that one is recorded,
- * or given up, and the others wait for the next call.
+ * or given up once the refusal is the last word, and the others wait for the next call.
  */
 async function submitRun(
   records: readonly RecordInput[],
@@ -79,19 +80,23 @@ async function submitRun(
   options: RecordOptions,
 ): Promise<RecordResult[]> {
   const [only, ...others] = records;
-  if (only === undefined) return [];
+  const [first] = run;
+  if (only === undefined || first === undefined) return [];
+  const { ledger, log, refusals } = options;
+  const elsewhere = refusals.has(first.id);
   try {
     const { txId } =
       others.length === 0
-        ? await options.ledger.submit('ledger/records:Record', only)
-        : await options.ledger.submit('ledger/records:RecordMany', { records });
+        ? await ledger.submit('ledger/records:Record', only, { elsewhere })
+        : await ledger.submit('ledger/records:RecordMany', { records }, { elsewhere });
     for (const { id, batch, fileId } of run.slice(0, records.length)) {
-      options.log.info('recorded on the ledger', { id, batch, fileId, txId });
+      refusals.forget(id);
+      log.info('recorded on the ledger', { id, batch, fileId, txId });
     }
     return records.map(() => ({ masterTable: null }));
   } catch (error) {
+    if (others.length === 0) return [refusals.judge(first.id, error)];
     if (!isFinal(error)) throw error;
-    if (others.length === 0) return [givenUpFor(error)];
     return submitRun([only], run, options);
   }
 }

@@ -1,6 +1,8 @@
 /**
- * What the ledger refuses for good: a contract's own refusal of this very file. Nothing is gained by
- * asking again, and everything behind it in the gateway's chain would wait, so the file is given up.
+ * What the ledger refuses for good: a contract's own refusal of this very file. Everything behind it
+ * in the gateway's chain waits for it, so the file is given up; but a peer that is behind may not know
+ * a key or a policy of a moment ago. So it is asked again, elsewhere if possible, and given up only
+ * when it is still refused some time later.
  *
  * Never final: a ledger that is away, a lost race, an outcome that is unknown, and refusals of us
  * (membership, registration), of the chain's place or of the epoch, which others can mend.
@@ -27,7 +29,45 @@ export function isFinal(error: unknown): error is Error {
   return code !== undefined && !PASSING.has(code);
 }
 
-/** Gives a file up that was refused; the contract's sentence is the reason. */
-export function givenUpFor(error: Error): GivenUp {
-  return { giveUp: error.message, byLedger: true };
+/** From the first refusal until one counts as the last word: a peer that is behind catches up by then. */
+export const LAST_WORD_AFTER_MS = 60_000;
+
+/** Which files were refused, and when first; forgotten at a restart, which asks again, harmlessly. */
+export class Refusals {
+  readonly #nowMs: () => number;
+  /** By file id; bounded by the files under way. */
+  readonly #firstMs = new Map<number, number>();
+
+  /** `nowMs`: of a clock that does not jump. */
+  constructor(nowMs: () => number) {
+    this.#nowMs = nowMs;
+  }
+
+  /** Whether this file was refused before: who asks now asks another peer first. */
+  has(fileId: number): boolean {
+    return this.#firstMs.has(fileId);
+  }
+
+  /** The file was taken, or has gone. */
+  forget(fileId: number): void {
+    this.#firstMs.delete(fileId);
+  }
+
+  /**
+   * What a failure means for the file: it is given up, with the contract's sentence as the reason.
+   * @throws the same error where it is not final, or not the last word yet: it is tried again
+   */
+  judge(fileId: number, error: unknown): GivenUp {
+    if (!isFinal(error) || !this.isLastWord(fileId)) throw error;
+    return { giveUp: error.message, byLedger: true };
+  }
+
+  /** Notes that the file is refused; true where that has lasted long enough, and is forgotten. */
+  isLastWord(fileId: number): boolean {
+    const firstMs = this.#firstMs.get(fileId) ?? this.#nowMs();
+    const isLast = this.#nowMs() - firstMs >= LAST_WORD_AFTER_MS;
+    if (isLast) this.forget(fileId);
+    else this.#firstMs.set(fileId, firstMs);
+    return isLast;
+  }
 }

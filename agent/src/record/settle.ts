@@ -12,10 +12,12 @@ import type { Ledger } from '../ledger/ledger.ts';
 import type { FilePatch, FileQueue, QueuedFile } from '../runtime/file-queue.ts';
 import type { Log } from '../runtime/log.ts';
 import { redealShard } from './deposit.ts';
+import type { Refusals } from './refused.ts';
 
 export interface SettleOptions {
   readonly ledger: Ledger;
   readonly queue: FileQueue;
+  readonly refusals: Refusals;
   readonly log: Log;
   readonly nowMs: () => number;
   /** Path of a file's ciphertext in the spool. */
@@ -49,21 +51,25 @@ export async function settleFile(
 }
 
 /**
- * Appends the late owners' receipts that wait for it to the record. What the contract refuses (it has
- * that owner's already) is dropped: a receipt too few holds up nothing.
+ * Appends the late owners' receipts that wait for it to the record. What the contract goes on to refuse
+ * (it has that owner's already) is dropped: a receipt too few holds up nothing for long.
  */
 export async function appendLate(
   id: number,
-  { ledger, queue, log }: Pick<SettleOptions, 'ledger' | 'queue' | 'log'>,
+  { ledger, queue, log, refusals }: Pick<SettleOptions, 'ledger' | 'queue' | 'log' | 'refusals'>,
 ): Promise<void> {
   const { fileId, lateReceipts: receipts } = queue.get(id);
   if (fileId === null || receipts.length === 0) return;
   const from = receipts.map((receipt) => receipt.mspId);
   try {
-    await ledger.submit('ledger/records:AppendReceipts', { fileId, receipts });
+    const elsewhere = refusals.has(id);
+    await ledger.submit('ledger/records:AppendReceipts', { fileId, receipts }, { elsewhere });
+    refusals.forget(id);
     log.info('late receipts were appended to the record', { fileId, from });
   } catch (error) {
-    if ((error as { code?: unknown }).code !== 'rejected') throw error;
+    // A peer that is behind may not know the record yet, or the owner's key.
+    const isRefused = (error as { code?: unknown }).code === 'rejected';
+    if (!isRefused || !refusals.isLastWord(id)) throw error;
     log.warn('late receipts were refused by the ledger', { fileId, from, error });
   }
   const sent = new Set(receipts.map((receipt) => receipt.signature));
