@@ -34,6 +34,11 @@ export class ByteReader {
     return taken.subarray(0, filled);
   }
 
+  /** As much of the piece at hand as `lengthOf` says, 1 byte at least; empty at the end of the source. */
+  async takePiece(lengthOf: (piece: Uint8Array) => number): Promise<Uint8Array> {
+    return (await this.atEnd()) ? EMPTY : this.#cut(lengthOf(this.#current));
+  }
+
   /** Exactly `byteCount` bytes. Throws ProtocolError `truncated`, naming `what`, if they are not there. */
   async takeExactly(byteCount: number, what: string): Promise<Uint8Array> {
     const taken = await this.take(byteCount);

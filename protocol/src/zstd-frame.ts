@@ -1,10 +1,12 @@
 /**
- * Lets through exactly one zstd data frame (RFC 8878 §3.1.1) and nothing else.
+ * Takes a compressed content apart into its zstd data frames (RFC 8878 §3.1.1): one or more, nothing else.
  *
  * Decoders differ in what they do with a second frame, a skippable frame or bytes behind: here each
- * is an error, so that a file has one content. It follows the frame's and its blocks' headers, it
- * does not decompress; the window is bounded, so that a decoder behind it needs at most 8 MiB.
+ * frame is told apart, and what is none is an error, so that a file has one content. It follows the
+ * frames' and their blocks' headers, it does not decompress; the window is bounded, so that a decoder
+ * behind it needs at most 8 MiB, and so is the number of frames, by what the others than the last hold.
  */
+import { ByteReader } from './byte-reader.ts';
 import { ProtocolError } from './errors.ts';
 
 const MAGIC = 0xfd2fb528;
@@ -18,48 +20,77 @@ const RAW_BLOCK = 0;
 const RLE_BLOCK = 1;
 const COMPRESSED_BLOCK = 2;
 
+/** Least content of a frame that another one follows, in bytes; such a frame says how much it holds. */
+export const FRAME_CONTENT_BYTES_MIN = 1024 * 1024;
+
 /**
- * The source's pieces as they are. Throws ProtocolError `malformed` where they are not one zstd
- * frame without a dictionary and nothing after it, `truncated` where it ends early, `too-large`
- * for a window over 8 MiB.
+ * The frames that the source consists of, one after the other, each as its bytes in pieces of the
+ * source; read one to its end before you ask for the next. Throws ProtocolError, here or in a frame:
+ * `malformed` where there is anything but frames without a dictionary, or less than 1 MiB in a frame
+ * before another, `truncated` where one ends early or none is there, `too-large` for a window over
+ * 8 MiB.
  */
-export async function* requireSingleFrame(
+export async function* framesOf(
   source: AsyncIterable<Uint8Array>,
+): AsyncGenerator<AsyncGenerator<Uint8Array, void, undefined>, void, undefined> {
+  const reader = new ByteReader(source);
+  try {
+    for (let last = false; !last; ) {
+      const scanner = new FrameScanner();
+      yield piecesOfFrame(reader, scanner);
+      last = await reader.atEnd();
+      if (!last && scanner.contentBytes < FRAME_CONTENT_BYTES_MIN) {
+        throw malformed('expected nothing after a frame that does not say to hold 1 MiB or more');
+      }
+    }
+  } finally {
+    await reader.close();
+  }
+}
+
+async function* piecesOfFrame(
+  reader: ByteReader,
+  scanner: FrameScanner,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const scanner = new FrameScanner();
-  for await (const piece of source) {
-    scanner.update(piece);
+  while (!scanner.ended) {
+    const piece = await reader.takePiece((bytes) => scanner.update(bytes));
+    if (piece.length === 0) throw scanner.cutOff();
     yield piece;
   }
-  scanner.end();
 }
 
 /** Follows one frame's headers over pieces of any size; block contents are passed over. */
 class FrameScanner {
+  /** What the frame says to hold; 0 where it does not say. */
+  contentBytes = 0;
   #expects: 'start' | 'fields' | 'block' | 'checksum' | 'nothing' = 'start';
   #headerBytes = START_BYTES;
   #header: number[] = [];
   #contentBytesLeft = 0;
   #descriptor = 0;
 
-  update(piece: Uint8Array): void {
-    for (let at = 0; at < piece.length; ) {
+  get ended(): boolean {
+    return this.#expects === 'nothing' && this.#contentBytesLeft === 0;
+  }
+
+  /** How many bytes of the piece are the frame's. */
+  update(piece: Uint8Array): number {
+    let at = 0;
+    while (at < piece.length && !this.ended) {
       const passed = Math.min(this.#contentBytesLeft, piece.length - at);
       this.#contentBytesLeft -= passed;
       at += passed;
       const byte = piece[at];
-      if (byte === undefined) return;
-      if (this.#expects === 'nothing') throw malformed('expected nothing after the one frame');
+      if (byte === undefined || this.ended) break;
       this.#header.push(byte);
       at++;
       if (this.#header.length === this.#headerBytes) this.#takeHeader();
     }
+    return at;
   }
 
-  end(): void {
-    if (this.#expects !== 'nothing' || this.#contentBytesLeft > 0) {
-      throw new ProtocolError('truncated', `zstd: ended where it has more (${this.#expects})`);
-    }
+  cutOff(): ProtocolError {
+    return new ProtocolError('truncated', `zstd: ended where it has more (${this.#expects})`);
   }
 
   #takeHeader(): void {
@@ -72,6 +103,7 @@ class FrameScanner {
         this.#expect('fields', fieldBytesOf(this.#descriptor));
         break;
       case 'fields':
+        this.contentBytes = contentBytesOf(header, this.#descriptor);
         requireWindow(header, this.#descriptor);
         this.#expect('block', BLOCK_HEADER_BYTES);
         break;
@@ -104,7 +136,9 @@ function fieldBytesOf(descriptor: number): number {
 
 /** Throws `too-large` where a decoder would have to hold over 8 MiB. */
 function requireWindow(fields: Uint8Array, descriptor: number): void {
-  const windowBytes = isSingleSegment(descriptor) ? contentSizeOf(fields) : windowBytesOf(fields);
+  const windowBytes = isSingleSegment(descriptor)
+    ? contentBytesOf(fields, descriptor)
+    : windowBytesOf(fields);
   if (windowBytes > WINDOW_BYTES_MAX) {
     throw new ProtocolError(
       'too-large',
@@ -123,9 +157,13 @@ function windowBytesOf(field: Uint8Array): number {
   return base + (base / 8) * (byte & 0b111);
 }
 
-function contentSizeOf(field: Uint8Array): number {
+/** What the frame says to hold; 0 where it does not say. */
+function contentBytesOf(fields: Uint8Array, descriptor: number): number {
+  const field = isSingleSegment(descriptor) ? fields : fields.subarray(1);
   const view = viewOf(field);
   switch (field.length) {
+    case 0:
+      return 0;
     case 1:
       return view.getUint8(0);
     case 2:

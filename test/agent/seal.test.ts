@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { constants, zstdCompressSync } from 'node:zlib';
+import { constants, createZstdCompress, zstdCompressSync } from 'node:zlib';
 import {
   encodeIdentity,
   encrypt,
@@ -21,12 +21,14 @@ import {
 import { digestChunk, packDigests } from '@blocktorrent/protocol/digest.ts';
 import { padmeSize } from '@blocktorrent/protocol/padding.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { through } from '../../agent/src/crypto/files.ts';
 import { type OpenFileOptions, openFile } from '../../agent/src/crypto/open.ts';
 import type { House } from '../../agent/src/house.ts';
 import { pipeline } from '../../agent/src/pipeline.ts';
 import type { QueuedFile } from '../../agent/src/runtime/file-queue.ts';
 import { type SealFileOptions, sealFile } from '../../agent/src/seal/seal.ts';
 import { codeOf } from '../support/errors.ts';
+import { gather, piecesOf } from '../support/pieces.ts';
 import { Seeded } from '../support/seeded.ts';
 import { requireTool, runTool } from '../support/tools.ts';
 
@@ -124,7 +126,7 @@ describe('sealing', () => {
     }
   });
 
-  it.each([0, 1, 100, 64 * KiB, 1_000_000])(
+  it.each([0, 1, 100, 64 * KiB, 1_000_000, 9_000_000])(
     'and opening %i bytes gives them back',
     async (size) => {
       const plain = random.bytes(size);
@@ -173,7 +175,8 @@ describe('sealing', () => {
 
   it('makes a file that age and zstd open by hand', async (context) => {
     for (const tool of ['age', 'zstd']) requireTool(tool, context);
-    const plain = random.bytes(200_000);
+    // Three zstd frames.
+    const plain = random.bytes(5_000_000);
     const sealed = await seal(plain);
     await writeFile(path('key'), encodeIdentity(sealed.identity));
     const padded = await runTool('age', ['-d', '-i', path('key'), path('out.age')]);
@@ -248,10 +251,26 @@ describe('opening', () => {
     expect(await readFile(path('back'), 'utf8')).toBe('hello');
   });
 
+  it('takes what 0.1.0 has written: one frame, of any size, that does not say how large', async () => {
+    const plain = random.bytes(9_000_000);
+    const params = { [constants.ZSTD_c_checksumFlag]: 1 };
+    const source = piecesOf(plain, 1_000_000);
+    const written = through(createZstdCompress({ params }), source, { handedOver: false });
+    expect(await codeOfOpening(await gather(written))).toBeNull();
+    expect(equalBytes(await readFile(path('back')), plain)).toBe(true);
+  });
+
+  it('takes several frames, and refuses small ones before others', async () => {
+    const large = Uint8Array.from(zstdCompressSync(new Uint8Array(1_500_000).fill(1)));
+    expect(await codeOfOpening(concatBytes(large, frame))).toBeNull();
+    expect((await readFile(path('back'), 'latin1')).slice(1_499_999)).toBe('\u0001hello');
+    await rm(path('back'));
+    expect(await codeOfOpening(concatBytes(frame, large))).toBe('malformed');
+  });
+
   it.each([
     ['nothing', new Uint8Array(0), 'truncated'],
     ['no zstd frame', Buffer.from('readings'), 'malformed'],
-    ['two frames', concatBytes(frame, frame), 'malformed'],
     ['bytes behind the frame', concatBytes(frame, new Uint8Array(9)), 'malformed'],
     ['a frame that is cut off', frame.subarray(0, frame.length - 1), 'truncated'],
   ] as const)('refuses an age file with %s in it', async (_, content, code) => {

@@ -42,6 +42,16 @@ describe('byte reader', () => {
     expect(await gather(reader.rest())).toEqual(utf8('rest'));
   });
 
+  it('takes of the piece at hand as much as it is told to', async () => {
+    const reader = new ByteReader(piecesOf(utf8('abcdefg'), 3));
+    const taken: string[] = [];
+    for (let piece = await reader.take(1); piece.length > 0; ) {
+      taken.push(String.fromCharCode(...piece));
+      piece = await reader.takePiece(({ length }) => Math.min(length, 2));
+    }
+    expect(taken).toEqual(['a', 'bc', 'de', 'f', 'g']);
+  });
+
   it('says when a line or a field is cut off or too long', async () => {
     const reader = () => new ByteReader(piecesOf(utf8('no newline'), 3));
     expect(await codeOf(() => reader().takeLine(100, 'text'))).toBe('truncated');

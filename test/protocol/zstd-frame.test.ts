@@ -1,7 +1,7 @@
 import { constants, zstdCompressSync } from 'node:zlib';
 import { concatBytes, equalBytes, fromHex } from '@blocktorrent/protocol/bytes.ts';
 import { paddingFrameHeader } from '@blocktorrent/protocol/padding.ts';
-import { requireSingleFrame } from '@blocktorrent/protocol/zstd-frame.ts';
+import { framesOf } from '@blocktorrent/protocol/zstd-frame.ts';
 import { describe, expect, it } from 'vitest';
 import { codeOf } from '../support/errors.ts';
 import { gather, piecesOf } from '../support/pieces.ts';
@@ -14,9 +14,49 @@ const EMPTY = new Uint8Array(0);
 function compressed(plain: Uint8Array, params: Record<number, number> = {}): Uint8Array {
   return Uint8Array.from(zstdCompressSync(plain, { params }));
 }
-function check(bytes: Uint8Array, pieceBytes = 1000) {
-  return codeOf(() => gather(requireSingleFrame(piecesOf(bytes, pieceBytes))));
+async function framesIn(bytes: Uint8Array, pieceBytes = 1000): Promise<Uint8Array[]> {
+  const frames: Uint8Array[] = [];
+  for await (const frame of framesOf(piecesOf(bytes, pieceBytes))) frames.push(await gather(frame));
+  return frames;
 }
+function check(bytes: Uint8Array, pieceBytes?: number) {
+  return codeOf(() => framesIn(bytes, pieceBytes));
+}
+
+describe('zstd frames', () => {
+  const MiB = 1024 * 1024;
+  const large = compressed(new Uint8Array(MiB));
+  const small = compressed(random.bytes(100));
+
+  it('are told apart, however they are cut', async () => {
+    for (const pieceBytes of [1, 7, 100_000]) {
+      const frames = await framesIn(concatBytes(large, large, small), pieceBytes);
+      expect(frames).toEqual([large, large, small]);
+    }
+  });
+
+  it('are refused where one before another holds little, or does not say how much', async () => {
+    const little = compressed(new Uint8Array(MiB - 1));
+    const silent = compressed(new Uint8Array(MiB), { [constants.ZSTD_c_contentSizeFlag]: 0 });
+    for (const first of [little, silent, compressed(EMPTY)]) {
+      expect(await check(concatBytes(first, small))).toBe('malformed');
+      expect(await check(concatBytes(large, first))).toBeNull();
+    }
+  });
+
+  it('cut off in the second one are refused', async () => {
+    for (const cut of [1, 4, 5, 10, small.length - 1]) {
+      expect(await check(concatBytes(large, small.subarray(0, cut)))).toBe('truncated');
+    }
+  });
+
+  it('with anything else behind or between are refused', async () => {
+    for (const more of [Uint8Array.of(0, 0, 0, 0, 0), paddingFrameHeader(8)]) {
+      expect(await check(concatBytes(large, more))).toBe('malformed');
+      expect(await check(concatBytes(large, more, small))).toBe('malformed');
+    }
+  });
+});
 
 describe('one zstd frame', () => {
   it.each([
@@ -31,8 +71,9 @@ describe('one zstd frame', () => {
   ])('%s passes unchanged, however it is cut', async (_, frame) => {
     for (const pieceBytes of [1, 3, 100_000]) {
       if (pieceBytes === 1 && frame.length > 100_000) continue;
-      const passed = await gather(requireSingleFrame(piecesOf(frame, pieceBytes)));
+      const [passed = EMPTY, ...more] = await framesIn(frame, pieceBytes);
       expect(equalBytes(passed, frame)).toBe(true);
+      expect(more).toEqual([]);
     }
   });
 
@@ -41,13 +82,6 @@ describe('one zstd frame', () => {
     for (const level of ['-1', '-3', '-19']) {
       const frame = await runTool('zstd', ['-q', '-c', level], random.bytes(200_000));
       expect(await check(frame)).toBeNull();
-    }
-  });
-
-  it('followed by anything is refused', async () => {
-    const frame = compressed(random.bytes(100));
-    for (const more of [Uint8Array.of(0), frame, paddingFrameHeader(8)]) {
-      expect(await check(concatBytes(frame, more))).toBe('malformed');
     }
   });
 

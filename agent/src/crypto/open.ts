@@ -1,5 +1,5 @@
 /**
- * Opens a sealed file: age decryption, then the padding off, then exactly one zstd frame.
+ * Opens a sealed file: age decryption, then the padding off, then the zstd frames, one by one.
  *
  * The reverse of `seal/seal.ts`, streamed: memory does not grow with the file. The output appears
  * only once the whole of it is known to be right. Whatever is wrong with the file is a
@@ -9,11 +9,11 @@ import { constants, createZstdDecompress } from 'node:zlib';
 import { decryptStream } from '@blocktorrent/protocol/age.ts';
 import { ProtocolError } from '@blocktorrent/protocol/errors.ts';
 import { skipPadding } from '@blocktorrent/protocol/padding.ts';
-import { requireSingleFrame } from '@blocktorrent/protocol/zstd-frame.ts';
+import { framesOf } from '@blocktorrent/protocol/zstd-frame.ts';
 import { readPieces, through, writeWhole } from './files.ts';
 import { nodeAead } from './node-aead.ts';
 
-/** 2^23 bytes: the largest window that `requireSingleFrame` lets through. */
+/** 2^23 bytes: the largest window that `framesOf` lets through. */
 const WINDOW_LOG_MAX = 23;
 const OUTPUT_BYTES = 256 * 1024;
 
@@ -31,29 +31,37 @@ export interface OpenFileOptions {
 /**
  * Decrypts and decompresses to `outputPath`, and says how many bytes that is. Throws ProtocolError:
  * `no-identity-matched`, `bad-digest` (altered), `truncated`, `bad-padding`, `malformed` (no age
- * file, not one zstd frame, or corrupt inside), `bad-version`, `too-large`.
+ * file, anything but zstd frames, or corrupt inside), `bad-version`, `too-large`.
  */
 export async function openFile(options: OpenFileOptions): Promise<{ plainBytes: number }> {
   const { ciphertextPath, identities, outputPath, signal } = options;
   signal.throwIfAborted();
   const decrypted = decryptStream(readPieces(ciphertextPath), identities, nodeAead);
-  const frame = requireSingleFrame(skipPadding(decrypted));
-  const decompress = createZstdDecompress({
-    chunkSize: OUTPUT_BYTES,
-    params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX },
-  });
   const counted = new CountedPieces(
-    through(decompress, frame, { handedOver: true }),
+    decompressed(framesOf(skipPadding(decrypted))),
     options.plainBytesMax ?? Number.POSITIVE_INFINITY,
   );
   try {
     await writeWhole(outputPath, counted, { signal });
   } catch (error) {
     throw isZstdError(error)
-      ? new ProtocolError('malformed', 'open: the zstd frame is corrupt', { cause: error })
+      ? new ProtocolError('malformed', 'open: a zstd frame is corrupt', { cause: error })
       : error;
   }
   return { plainBytes: counted.bytes };
+}
+
+/** Each frame through a decoder of its own: node:zlib's passes over what follows the first. */
+async function* decompressed(
+  frames: AsyncIterable<AsyncIterable<Uint8Array>>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const frame of frames) {
+    const decompress = createZstdDecompress({
+      chunkSize: OUTPUT_BYTES,
+      params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX },
+    });
+    yield* through(decompress, frame, { handedOver: true });
+  }
 }
 
 /** Passes pieces on, counts their bytes, and throws `too-large` once there are too many. */
