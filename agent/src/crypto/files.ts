@@ -15,15 +15,18 @@ const RING_PIECES = 4;
 const WRITE_BYTES = 1024 * 1024;
 
 /**
- * The file's bytes in pieces of at most 1 MiB, each read while the one before it is used. A piece
- * stays as it is while the next two are used, then its memory is used again: keep none.
+ * The file's bytes in pieces of at most `pieceBytes`, each read while the one before it is used. A
+ * piece stays as it is while the next two are used, then its memory is used again: keep none.
  */
-export async function* readPieces(path: string): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* readPieces(
+  path: string,
+  pieceBytes = PIECE_BYTES,
+): AsyncGenerator<Uint8Array, void, undefined> {
   const file = await open(path, 'r');
-  const ring = Array.from({ length: RING_PIECES }, () => new Uint8Array(PIECE_BYTES));
+  const ring = Array.from({ length: RING_PIECES }, () => new Uint8Array(pieceBytes));
   let turn = 0;
   const readNext = () => {
-    const reading = file.read(ring[turn++ % RING_PIECES] ?? new Uint8Array(PIECE_BYTES));
+    const reading = file.read(ring[turn++ % RING_PIECES] ?? new Uint8Array(pieceBytes));
     // Until it is asked for, or if it never is, a failure has nobody else to hear it.
     return { reading, settled: Promise.allSettled([reading]) };
   };
@@ -47,7 +50,7 @@ export async function* readPieces(path: string): AsyncGenerator<Uint8Array, void
  */
 export async function* through(
   transform: Transform,
-  pieces: AsyncIterable<Uint8Array>,
+  pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   options: { readonly handedOver: boolean },
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const feeding = feed(transform, pieces, options.handedOver);
@@ -62,7 +65,7 @@ export async function* through(
 /** Never rejects: what goes wrong, the transform's reader gets to hear. */
 async function feed(
   transform: Transform,
-  pieces: AsyncIterable<Uint8Array>,
+  pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   handedOver: boolean,
 ): Promise<void> {
   try {

@@ -7,7 +7,6 @@
  */
 import { rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { constants, createZstdCompress } from 'node:zlib';
 import {
   encryptedBytesOf,
   encryptStream,
@@ -22,12 +21,11 @@ import {
   paddingFor,
   paddingFrameHeader,
 } from '@blocktorrent/protocol/padding.ts';
-import { readPieces, through, writePieces, writeWhole } from '../crypto/files.ts';
+import { readPieces, writePieces, writeWhole } from '../crypto/files.ts';
 import { nodeAead } from '../crypto/node-aead.ts';
 import { ChunkHasher } from './chunk-hasher.ts';
+import { FRAME_BYTES, zstdFrames } from './zstd-frames.ts';
 
-const ZSTD_LEVEL = 3;
-const OUTPUT_BYTES = 256 * 1024;
 const ZEROS = new Uint8Array(64 * 1024);
 
 export interface SealFileOptions {
@@ -121,19 +119,12 @@ async function compress(
 ): Promise<number> {
   let plainBytes = 0;
   async function* counted(): AsyncGenerator<Uint8Array, void, undefined> {
-    for await (const piece of readPieces(inputPath)) {
+    for await (const piece of readPieces(inputPath, FRAME_BYTES)) {
       plainBytes += piece.length;
       yield piece;
     }
   }
-  const zstd = createZstdCompress({
-    chunkSize: OUTPUT_BYTES,
-    params: {
-      [constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL,
-      [constants.ZSTD_c_checksumFlag]: 1,
-    },
-  });
-  await writePieces(outputPath, through(zstd, counted(), { handedOver: false }), { signal });
+  await writePieces(outputPath, zstdFrames(counted()), { signal });
   return plainBytes;
 }
 
