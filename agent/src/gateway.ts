@@ -39,7 +39,7 @@ import { type Database, openDatabase, openReadOnly, openSound } from './runtime/
 
 /** How often age is looked at, at most. */
 const ROTATE_CHECK_MS_MAX = 1_000;
-/** How often the disk is looked at, besides after each closed batch. */
+/** How often the disk is looked at, besides after each closed batch and when the open one grows. */
 const DISK_CHECK_MS = 2_000;
 /** How long what was found of the clock is taken for true. */
 type Mqtt = NonNullable<Config['mqtt']>;
@@ -137,6 +137,7 @@ export class Gateway {
         this.#logCommitted(readings);
         this.#rebirths.see(readings);
         this.#rotateIfDue();
+        if (this.#disk.isDue) this.#checkDisk();
       },
     });
     this.#sources = mqtt.brokers.map(

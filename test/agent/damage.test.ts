@@ -225,6 +225,22 @@ describe('a damaged closed batch', () => {
     expect(store.current.batch).toBe(2);
   });
 
+  it('that is sealed, and the newest, leaves its numbers to nobody', () => {
+    const before = aStore();
+    before.append(readings(1, 50));
+    before.closeCurrent();
+    before.append(readings(51, 100));
+    before.closeCurrent();
+    open.pop();
+    before.stop();
+    overwrite('2.sqlite', (bytes) => bytes.fill(0, 0, 100));
+    const store = aStore({ isSafe: () => true });
+    expect(store.damages).toMatchObject([{ batch: 2, salvaged: 0 }]);
+    expect(store.nextSeq).toBeGreaterThan(101);
+    expect(sent(store)).toEqual(Array.from({ length: 50 }, (_, index) => index + 1));
+    expect(all(store).at(-1)).toMatchObject({ topic: DAMAGED_TOPIC });
+  });
+
   it('stays where it is when it cannot be saved now, and is saved at the next start', () => {
     leave({ checkpointed: true });
     for (const journal of ['-wal', '-shm']) rmSync(join(folder, FILE + journal), { force: true });
@@ -261,6 +277,50 @@ describe('a damaged closed batch', () => {
     expect(new Set(found).size).toBe(found.length);
     expect(found.length).toBeGreaterThan(COUNT - 60);
     expect(store.damages).toMatchObject([{ batch: 2, salvaged: 0 }]);
+  });
+});
+
+describe('a damaged batch that a full disk cannot put away', () => {
+  it('keeps the gateway from nothing, and is not saved twice, also once its readings are closed', () => {
+    leave({ checkpointed: true });
+    for (const journal of ['-wal', '-shm']) rmSync(join(folder, FILE + journal), { force: true });
+    overwrite(FILE, (bytes) => bytes.fill(0, 4096 * 30, 4096 * 31));
+    const take = () => {
+      throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+    };
+    for (let start = 0; start < 3; start += 1) {
+      const store = aStore({ quarantine: { take } });
+      expect(store.damages).toMatchObject([{ batch: 2, salvaged: null }]);
+      store.append([aReading(store.nextSeq, { deviceSeq: 1e6 + start })]);
+      store.closeCurrent();
+      open.pop();
+      store.stop();
+    }
+    const store = aStore();
+    expect(store.damages).toMatchObject([{ batch: 2, salvaged: 0 }]);
+    expect(existsSync(join(folder, FILE))).toBe(false);
+    const found = sent(store);
+    expect(new Set(found).size).toBe(found.length);
+    expect(found.slice(-3)).toEqual([1e6, 1e6 + 1, 1e6 + 2]);
+    expect(found.length).toBeGreaterThan(COUNT - 60);
+  });
+
+  it('that is sealed and closed is not written over by the next batch', () => {
+    const store = aStore();
+    store.append(readings(1, 100));
+    store.closeCurrent();
+    open.pop();
+    store.stop();
+    overwrite('1.sqlite', (bytes) => bytes.fill(0, 0, 4096));
+    const wreck = readFileSync(join(folder, '1.sqlite'));
+    const take = () => {
+      throw Object.assign(new Error('read-only'), { code: 'EROFS' });
+    };
+    const again = aStore({ quarantine: { take }, isSafe: () => true });
+    again.append([aReading(again.nextSeq)]);
+    again.closeCurrent();
+    expect(readFileSync(join(folder, '1.sqlite'))).toEqual(wreck);
+    expect(again.list().map(({ batch }) => batch)).toEqual([2]);
   });
 });
 

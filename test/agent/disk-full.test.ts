@@ -8,28 +8,34 @@ import { describe, expect, it } from 'vitest';
 
 const PROCESS = fileURLToPath(new URL('../support/disk-full-process.ts', import.meta.url));
 /** A small file system of its own, where the kernel lets users have that. */
-const MOUNT = 'mount -t tmpfs -o size=10m tmpfs "$1"';
-const small = (folder: string, command: string, ...more: string[]) =>
-  spawnSync('unshare', ['-rm', 'sh', '-c', `${MOUNT} && ${command}`, 'sh', folder, ...more], {
-    encoding: 'utf8',
-    timeout: 60_000,
-  });
+const small = (folder: string, mib: number, command: string, ...more: string[]) => {
+  const mount = `mount -t tmpfs -o size=${mib}m tmpfs "$1"`;
+  return spawnSync(
+    'unshare',
+    ['-rm', 'sh', '-c', `${mount} && ${command}`, 'sh', folder, ...more],
+    {
+      encoding: 'utf8',
+      timeout: 60_000,
+    },
+  );
+};
 
 describe('a gateway on a full disk', () => {
-  for (const [reserve, alarm] of [
-    ['2000000', /^no room: readings are not taken/],
-    ['0', /^readings cannot be committed, .*disk is full/],
+  for (const [mib, reserve, alarm] of [
+    [20, '8000000', /^no room: readings are not taken/],
+    [10, '0', /^readings cannot be committed, .*disk is full/],
   ] as const) {
     it(`with a reserve of ${reserve} bytes loses nothing, says so, and goes on when there is room`, (context) => {
       const folder = mkdtempSync(join(tmpdir(), 'bt-full-'));
       try {
-        if (small(folder, 'true').status !== 0) context.skip('no file systems of our own here');
+        if (small(folder, mib, 'true').status !== 0)
+          context.skip('no file systems of our own here');
         const node = 'exec "$2" "$3" "$1" "$4"';
-        const run = small(folder, node, process.execPath, PROCESS, reserve);
+        const run = small(folder, mib, node, process.execPath, PROCESS, reserve);
         expect(run.stderr).toBe('');
         const verdict = JSON.parse(run.stdout) as Record<'published' | 'stored', number> & {
           alarm: string;
-          full: { stored: number; atBroker: number };
+          full: Record<'stored' | 'atBroker' | 'open' | 'left', number>;
         };
         expect(verdict.alarm).toMatch(alarm);
         expect(verdict.full.atBroker).toBeGreaterThan(0);
@@ -37,6 +43,10 @@ describe('a gateway on a full disk', () => {
           verdict.published,
         );
         expect(verdict.stored).toBe(verdict.published);
+        if (reserve === '0') return;
+        // It is kept but for a look each MiB and what one commit brings; and a batch can be closed.
+        expect(verdict.full.left).toBeGreaterThan(Number(reserve) - 2_500_000);
+        expect(verdict.full.open).toBe(0);
       } finally {
         rmSync(folder, { recursive: true, force: true });
       }

@@ -240,6 +240,7 @@ describe('the keeper', () => {
       get currentBytes() {
         return store.currentBytes;
       },
+      owedBytes: 0,
       list: () => store.list(),
       drop: (batch: number) => store.drop(batch),
       append: (given: Parameters<BatchStore['append']>[0]) => {

@@ -4,6 +4,7 @@
  * Enters: readings in order. Leaves: rows, and the chain's head, in the same transaction. Always
  * holds: what `append` has returned from is on the disk; a file has either no tables or its meta.
  */
+import { statSync } from 'node:fs';
 import {
   BATCH_META,
   BATCH_SCHEMA,
@@ -221,6 +222,12 @@ export class BatchWriter {
   /** Size of the database in bytes, what is only in the WAL included. */
   get bytes(): number {
     return Number(this.#pageCount.get()) * this.#pageBytes;
+  }
+
+  /** By how much the file will still grow when all of the WAL has come into it, in bytes. */
+  get owedBytes(): number {
+    const there = statSync(this.database.name, { throwIfNoEntry: false })?.size ?? 0;
+    return Math.max(0, this.bytes - there);
   }
 
   /**

@@ -116,6 +116,11 @@ export class BatchStore {
     return this.#writer?.bytes ?? 0;
   }
 
+  /** What the open batch will still take of the disk when its WAL has come into it, in bytes. */
+  get owedBytes(): number {
+    return this.#writer?.owedBytes ?? 0;
+  }
+
   /**
    * Appends readings in one synced transaction, all or none. Throws BatchError `out-of-order`,
    * ProtocolError on a reading that is none, SqliteError (disk full, …): then nothing has changed.

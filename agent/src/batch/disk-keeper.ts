@@ -17,6 +17,7 @@ export const DROPPED_TOPIC = '$blocktorrent/dropped';
 export interface KeptBatches {
   readonly nextSeq: number;
   readonly currentBytes: number;
+  readonly owedBytes: number;
   list(): readonly ClosedBatch[];
   append(readings: readonly Reading[]): void;
   /** Also one that is still needed to know repetitions by. */
@@ -60,6 +61,8 @@ interface Arrivals {
   readonly topics: Map<string, number>;
 }
 
+/** A look is due when the open batch has grown by so much since the last one. */
+const GROWN_BYTES = 1024 * 1024;
 /** Topics that are counted one by one in a record. */
 const TOPICS_RECORDED_MAX = 100;
 
@@ -70,6 +73,8 @@ export class DiskKeeper {
   #unrecorded: Uint8Array[] = [];
   #arrivals: Arrivals | null = null;
   #dropped = 0;
+  /** Size of the open batch at the last look. */
+  #seenBytes = 0;
 
   constructor(options: DiskKeeperOptions) {
     this.#options = options;
@@ -88,17 +93,23 @@ export class DiskKeeper {
     return this.#status;
   }
 
+  /** Whether `check` is due before its time: what came in since is more than a little. */
+  get isDue(): boolean {
+    return this.#options.store.currentBytes - this.#seenBytes >= GROWN_BYTES;
+  }
+
   /** Measures, and drops what must go. Throws nothing that the disk may say. */
   check(): void {
     const { store, limits, safetyOf, spoolBytes, freeBytes } = this.#options;
     const closed = new Map(store.list().map((one) => [one.batch, one]));
     const free = freeBytes();
+    this.#seenBytes = store.currentBytes;
     const plan = planDisk(limits(), {
       batches: [...closed.values()].map(({ batch, bytes, rules }) => {
         return { batch, bytes, safety: safetyOf(batch), priority: this.#priorityOf(rules) };
       }),
       otherBytes: store.currentBytes + spoolBytes(),
-      freeBytes: free,
+      freeBytes: free - store.owedBytes,
     });
     for (const { batch, safety } of plan.drop) {
       const found = closed.get(batch);

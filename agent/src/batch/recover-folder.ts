@@ -37,7 +37,7 @@ export const DAMAGED_TOPIC = '$blocktorrent/damaged';
 export interface Damage {
   readonly batch: number;
   readonly reason: string;
-  /** Readings saved; null where that failed, and is tried again at the next start. */
+  /** Readings saved; null where it is still in its place, and tried again at the next start. */
   readonly salvaged: number | null;
 }
 
@@ -103,7 +103,7 @@ export function recoverFolder(options: BatchStoreOptions): Recovered {
       },
     );
   }
-  const saved = open === null ? [] : salvagedIn(open.database);
+  const saved = damaged.length === 0 ? [] : savedIn(options, closed, open);
   const known = damaged.map((one) => ({ ...one, spare: one.spare || saved.includes(one.batch) }));
   return { closed, ...salvageAll(options, closed, open, known) };
 }
@@ -248,13 +248,51 @@ function salvagedIn(database: Database): number[] {
   return (metaValue(database, BATCH_META.salvaged) ?? '').split(',').filter(Boolean).map(Number);
 }
 
+/** The same of all batches that are there. */
+function savedIn(
+  options: BatchStoreOptions,
+  closed: ReadonlyMap<number, ClosedBatch>,
+  open: BatchWriter | null,
+): number[] {
+  const saved = open === null ? [] : salvagedIn(open.database);
+  for (const { path } of closed.values()) {
+    const database = options.openReadOnly(path);
+    saved.push(...salvagedIn(database));
+    database.close();
+  }
+  return saved;
+}
+
+/** Puts a file away; whether the disk could. What is left is found again at the next start. */
+function putAway(options: BatchStoreOptions, { path, batch, reason }: Damaged, salvaged: number) {
+  try {
+    options.quarantine.take(path, { reason, salvaged });
+    options.log.error('a damaged batch was put into quarantine', { batch, reason, salvaged });
+    return true;
+  } catch (error) {
+    if (!(error instanceof Error) || !('code' in error)) throw error;
+    options.log.error('a damaged batch cannot be put into quarantine yet', { batch, error });
+    return false;
+  }
+}
+
+/** Whether only this file knew the numbers that readings have got: new ones must not have them. */
+function endsChain(
+  { path, batch }: Pick<Damaged, 'path' | 'batch'>,
+  closed: ReadonlyMap<number, ClosedBatch>,
+  open: BatchWriter | null,
+): boolean {
+  const newest = Math.max(0, ...closed.keys());
+  return open === null && batch > newest && !path.endsWith('.open.sqlite');
+}
+
 function salvageAll(
   options: BatchStoreOptions,
   closed: Map<number, ClosedBatch>,
   open: BatchWriter | null,
   damaged: readonly Damaged[],
 ): { open: BatchWriter | null; damages: Damage[] } {
-  const wanted = damaged.filter(({ spare }) => !spare);
+  const wanted = damaged.filter((one) => !one.spare || endsChain(one, closed, open));
   const counts = new Map<number, number>();
   let writer = open;
   let failed = false;
@@ -269,12 +307,11 @@ function salvageAll(
       options.log.error('readings of damaged batches cannot be saved yet', { batches, error });
     }
   }
-  const damages = damaged.map(({ batch, path, reason, spare }): Damage => {
-    if (failed && !spare) return { batch, reason, salvaged: null };
+  const damages = damaged.map((one): Damage => {
+    const { batch, reason, spare } = one;
+    if (failed && (!spare || wanted.includes(one))) return { batch, reason, salvaged: null };
     const salvaged = counts.get(batch) ?? 0;
-    options.quarantine.take(path, { reason, salvaged });
-    options.log.error('a damaged batch was put into quarantine', { batch, reason, salvaged });
-    return { batch, reason, salvaged };
+    return { batch, reason, salvaged: putAway(options, one, salvaged) ? salvaged : null };
   });
   if (damages.length > 0) syncFolder(options.folder);
   return { open: writer, damages };
@@ -294,7 +331,7 @@ function salvage(
   try {
     const next = nextMeta(options, closed);
     const number = Math.max(next.batch, ...damaged.map(({ batch }) => batch)) + 1;
-    const firstSeq = next.firstSeq + seqsUsed(options, damaged, next.firstSeq);
+    const firstSeq = next.firstSeq + seqsUsed(options, damaged, next);
     // Not the number after the newest: this one does not go on at its last reading.
     meta = { ...next, batch: number, firstSeq, lastSeq: firstSeq - 1 };
     beginBatch(database, meta, options.rules);
@@ -317,9 +354,11 @@ function salvage(
 function seqsUsed(
   options: BatchStoreOptions,
   damaged: readonly Damaged[],
-  firstSeq: number,
+  { firstSeq, batch: next }: BatchMeta,
 ): number {
-  const isNewest = damaged.some(({ path }) => path.endsWith('.open.sqlite'));
+  const isNewest = damaged.some(
+    ({ path, batch }) => path.endsWith('.open.sqlite') || batch >= next,
+  );
   if (!isNewest) return 0;
   let last = firstSeq - 1;
   for (const one of damaged) {
@@ -338,7 +377,8 @@ function saveOne(options: BatchStoreOptions, damaged: Damaged, writer: BatchWrit
     writer.append(group);
     group = [];
   };
-  for (const reading of readingsIn(options, damaged)) {
+  // What is safe elsewhere is not kept twice.
+  for (const reading of damaged.spare ? [] : readingsIn(options, damaged)) {
     const { duplicateOf } = reading;
     const seq = nextSeq++;
     renamed.set(reading.seq, seq);
