@@ -5,7 +5,8 @@
  * batch, then the acknowledgement of each message. Always holds: nothing is acknowledged before its
  * commit has returned; acknowledgements of one connection are in order of receipt [MQTT-4.6.0-2];
  * a payload that no decoder takes is a dead letter, never an exception. Commits are grouped: at most
- * `maxReadings` messages, and the first of a group waits at most `maxDelayMs`.
+ * `maxReadings` messages, and the first of a group waits at most `maxDelayMs`, or until nothing more
+ * can come (`in-flight-window.ts`).
  * When a commit fails, nothing of it is acknowledged and the connections are given up, so that their
  * brokers send it again.
  */
@@ -16,6 +17,7 @@ import type { Clock } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Decode } from './decode.ts';
 import type { Duplicates } from './duplicates.ts';
+import { type GroupTimes, InFlightWindow } from './in-flight-window.ts';
 
 /** One message as a broker delivered it. */
 export interface Message {
@@ -104,8 +106,11 @@ export class Ingest implements MessageSink {
   readonly #options: IngestOptions;
   readonly #maxReadings: number;
   readonly #maxDelayMs: number;
+  readonly #window = new InFlightWindow();
   #held: Held[] = [];
   #heldBytes = 0;
+  #firstMs = 0;
+  #lastMs = 0;
   #timer: NodeJS.Timeout | null = null;
   #failure: string | null = null;
 
@@ -127,18 +132,24 @@ export class Ingest implements MessageSink {
 
   take(message: Message, from: Delivery): void {
     const { admits, clock } = this.#options;
-    const taken = admits?.(message.topic, clock.nowMs()) ?? true;
-    const draft = taken ? this.#draft(message) : null;
+    const nowMs = clock.nowMs();
+    this.#lastMs = clock.monotonicMs();
+    if (this.#held.length === 0) this.#firstMs = this.#lastMs;
+    const taken = admits?.(message.topic, nowMs) ?? true;
+    const draft = taken ? this.#draft(message, nowMs, this.#lastMs) : null;
     this.#held.push({ draft, messageId: message.messageId, from });
     this.#heldBytes += message.payload.length;
+    this.#window.taken();
+    const count = this.#held.length;
     // The source may deliver without ever letting a timer run: the group's size ends it, too.
     if (
-      this.#held.length >= this.#maxReadings ||
+      count >= Math.min(this.#maxReadings, this.#window.size) ||
       this.#heldBytes >= INGEST_DEFAULTS.maxPayloadBytes
     ) {
+      this.#window.full(this.#times());
       this.flush();
     } else if (this.#timer === null) {
-      this.#timer = setTimeout(() => this.flush(), this.#maxDelayMs);
+      this.#timer = setTimeout(() => this.#flushLate(), this.#maxDelayMs);
     }
   }
 
@@ -159,6 +170,15 @@ export class Ingest implements MessageSink {
     }
     this.#acknowledge(group);
     this.#options.onCommitted?.(readings);
+  }
+
+  #flushLate(): void {
+    this.#window.waited(this.#times(), this.#maxDelayMs, this.#options.clock.monotonicMs());
+    this.flush();
+  }
+
+  #times(): GroupTimes {
+    return { count: this.#held.length, firstMs: this.#firstMs, lastMs: this.#lastMs };
   }
 
   /** Commits what is held; take nothing afterwards. */
@@ -212,13 +232,13 @@ export class Ingest implements MessageSink {
     }
   }
 
-  #draft(message: Message): Draft {
-    const { clock, bootId } = this.#options;
+  #draft(message: Message, nowMs: number, monotonicMs: number): Draft {
+    const { bootId } = this.#options;
     const { topic, payload, qos, dup, retain } = message;
     const draft: Draft = {
       seq: 1,
-      receivedMs: Math.max(0, Math.round(clock.nowMs())),
-      monotonicMs: Math.max(0, Math.round(clock.monotonicMs())),
+      receivedMs: Math.max(0, Math.round(nowMs)),
+      monotonicMs: Math.max(0, Math.round(monotonicMs)),
       bootId,
       clockSynchronised: this.#options.clockSynchronised(),
       topic,
