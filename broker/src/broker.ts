@@ -88,6 +88,8 @@ class RunningBroker implements Broker {
   readonly #aedes: DurableAedes;
   readonly #listeners: Listeners;
   readonly #identities = new WeakMap<object, Identity>();
+  /** Topic filters that a connection was granted. */
+  readonly #granted = new WeakMap<object, Set<string>>();
   readonly #clients = new Set<Client>();
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #startedMs = performance.now();
@@ -198,6 +200,9 @@ class RunningBroker implements Broker {
     aedes.on('connectionError', (_client, error) => {
       warn('connection refused', { reason: error.message });
     });
+    aedes.on('unsubscribe', (topics, client) => {
+      for (const topic of topics) this.#granted.get(client)?.delete(topic);
+    });
     aedes.on('publish', (_packet, client) => {
       if (client !== null) this.#received += 1;
     });
@@ -238,9 +243,9 @@ class RunningBroker implements Broker {
       authorizeSubscribe: (client, subscription, done) => {
         const identity = this.#identities.get(client);
         const { topic } = subscription;
-        if (identity !== undefined && this.#access.maySubscribe(identity, topic)) {
-          done(null, subscription);
-        } else {
+        const allowed = identity !== undefined && this.#access.maySubscribe(identity, topic);
+        if (allowed && this.#hasRoomFor(client, topic)) done(null, subscription);
+        else {
           this.#settings.warn('subscription refused', { clientId: client.id, topic });
           // A null subscription is answered with 128, a failure [MQTT-3.9.3-2].
           done(null, null);
@@ -253,6 +258,14 @@ class RunningBroker implements Broker {
         return packet.qos === 2 ? Object.assign(packet, { qos: 1 }) : packet;
       },
     };
+  }
+
+  /** Whether a client may have one more topic filter; then it has. Restored ones are asked for, too. */
+  #hasRoomFor(client: object, topic: string): boolean {
+    const granted = this.#granted.get(client) ?? new Set();
+    this.#granted.set(client, granted);
+    if (granted.size < this.#settings.subscriptionsMax) granted.add(topic);
+    return granted.has(topic);
   }
 
   async #identify(

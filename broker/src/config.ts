@@ -23,7 +23,11 @@ export const DEFAULTS = {
   /** Persistent sessions, and how long one is kept without its client, in running time. */
   sessionsMax: 1_000,
   sessionExpirySeconds: 14 * 86_400,
+  /** Topic filters of one client. */
+  subscriptionsMax: 1_000,
+  /** Topics with a retained message, and the bytes of their payloads together. */
   retainedMax: 10_000,
+  retainedBytesMax: 64 * 1024 * 1024,
   /** Connections at once; and a second, for one address. */
   connectionsMax: 1_000,
   connectionsPerSecond: 20,
@@ -82,7 +86,9 @@ function schemaOf(folder: string) {
       queuedBytesMax: whole(0, 2 ** 40, DEFAULTS.queuedBytesMax),
       sessionsMax: whole(1, 100_000, DEFAULTS.sessionsMax),
       sessionExpirySeconds: whole(60, 10 * 365 * 86_400, DEFAULTS.sessionExpirySeconds),
+      subscriptionsMax: whole(1, 100_000, DEFAULTS.subscriptionsMax),
       retainedMax: whole(0, 1_000_000, DEFAULTS.retainedMax),
+      retainedBytesMax: whole(0, 2 ** 40, DEFAULTS.retainedBytesMax),
       connectionsMax: whole(1, 100_000, DEFAULTS.connectionsMax),
       connectionsPerSecond: whole(1, 100_000, DEFAULTS.connectionsPerSecond),
       sysEverySeconds: whole(1, 3_600, DEFAULTS.sysEverySeconds),

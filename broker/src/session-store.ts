@@ -38,8 +38,9 @@ export interface SessionLimits {
   readonly queuedBytesMax: number;
   /** Persistent sessions with subscriptions. */
   readonly sessionsMax: number;
-  /** Topics with a retained message. */
+  /** Topics with a retained message, and the bytes of their payloads together. */
   readonly retainedMax: number;
+  readonly retainedBytesMax: number;
 }
 
 /**
@@ -108,7 +109,9 @@ export class SessionStore extends MemoryPersistence {
   readonly #connections = new Map<string, Connection>();
   /** Of connections that have got so far that their queue was asked for. */
   readonly #drains = new WeakMap<Connection, Drain>();
-  readonly #retained = new Set<string>();
+  /** Bytes of the payload retained for each topic, and of all of them. */
+  readonly #retained = new Map<string, number>();
+  #retainedBytes = 0;
   #queuedBytes = 0;
   #nextId = 1;
   #change: PromiseWithResolvers<void> | null = null;
@@ -134,7 +137,7 @@ export class SessionStore extends MemoryPersistence {
     }
     for (const { topic, payload, qos } of retained) {
       await super.storeRetained({ cmd: 'publish', topic, payload, qos, retain: true });
-      this.#retained.add(topic);
+      this.#noteRetained(topic, payload.length);
     }
     for (const { id, session, topic, payload, sent } of queued()) {
       const place = { brokerId: STORED, brokerCounter: id, storeId: id };
@@ -211,10 +214,21 @@ export class SessionStore extends MemoryPersistence {
 
   /** @throws Error where there are too many retained messages for one more */
   assertRetainable({ topic, payload }: { topic: string; payload: string | Uint8Array }): void {
-    const { retainedMax } = this.#limits;
-    if (topic.startsWith('$') || payload.length === 0 || this.#retained.has(topic)) return;
-    if (this.#retained.size < retainedMax) return;
-    throw new Error(`there are ${retainedMax} retained messages already`);
+    const { retainedMax, retainedBytesMax } = this.#limits;
+    if (topic.startsWith('$') || payload.length === 0) return;
+    const before = this.#retained.get(topic);
+    if (before === undefined && this.#retained.size >= retainedMax) {
+      throw new Error(`there are ${retainedMax} retained messages already`);
+    }
+    if (this.#retainedBytes - (before ?? 0) + bytesOf(payload).length > retainedBytesMax) {
+      throw new Error(`retained messages would have more than ${retainedBytesMax} bytes`);
+    }
+  }
+
+  #noteRetained(topic: string, bytes: number): void {
+    this.#retainedBytes += bytes - (this.#retained.get(topic) ?? 0);
+    if (bytes === 0) this.#retained.delete(topic);
+    else this.#retained.set(topic, bytes);
   }
 
   override async addSubscriptions(
@@ -240,8 +254,7 @@ export class SessionStore extends MemoryPersistence {
     // The broker's own counts are made anew.
     if (topic.startsWith('$')) return await super.storeRetained(packet);
     this.assertRetainable(packet);
-    if (payload.length === 0) this.#retained.delete(topic);
-    else this.#retained.add(topic);
+    this.#noteRetained(topic, bytesOf(payload).length);
     await super.storeRetained(packet);
     await this.#journal?.retain(topic, bytesOf(payload), qos);
   }

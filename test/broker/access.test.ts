@@ -339,6 +339,41 @@ describe('limits', () => {
     publisher.publish('r/2', '1', { qos: 1, retain: true }, () => undefined);
     await ended;
   });
+
+  it('refuse topic filters that are too many, in one packet and over connections', async () => {
+    const { url } = await aBroker({ subscriptionsMax: 3 });
+    const client = await aClient(url);
+    const asked = ['a', 'b', 'c', 'd', 'a'];
+    const granted = await client.subscribeAsync(asked, { qos: 1 }).catch((error) => error.message);
+    expect(String(granted)).toMatch(/Subscribe error|Unspecified/);
+    expect(await grants(client, 'b')).toBe(true);
+    expect(await grants(client, 'e')).toBe(false);
+    await client.unsubscribeAsync('a');
+    expect(await grants(client, 'e')).toBe(true);
+    const session = { clientId: 'kept', clean: false };
+    const before = await aClient(url, session);
+    expect(await grants(before, 'x')).toBe(true);
+    expect(await grants(before, 'y')).toBe(true);
+    await before.endAsync();
+    const after = await aClient(url, session);
+    expect(await grants(after, 'z')).toBe(true);
+    expect(await grants(after, 'w')).toBe(false);
+  });
+
+  it('end who retains too many bytes, and count what takes another one’s place', async () => {
+    const { url } = await aBroker({ retainedBytesMax: 10 });
+    const retain = { qos: 1, retain: true } as const;
+    const client = await aClient(url);
+    await client.publishAsync('r/1', '12345678', retain);
+    await client.publishAsync('r/1', '1234567890', retain);
+    await client.publishAsync('r/1', '12345', retain);
+    await client.publishAsync('r/2', '12345', retain);
+    await client.publishAsync('r/2', '', retain);
+    await client.publishAsync('r/3', '12345', retain);
+    const ended = closed(client);
+    client.publish('r/4', '1', retain, () => undefined);
+    await ended;
+  });
 });
 
 describe('a store', () => {
