@@ -2,8 +2,8 @@
  * Tells when a broker has sent all that it may before we acknowledge: then no more will come, and
  * waiting for the commit's delay only costs time.
  *
- * Brokers bound what is in flight (mosquitto: 20 messages, unless it is told otherwise). Groups of
- * readings that wait 10 ms in vain, again and again, would make 2,000 readings a second of it.
+ * Brokers bound what is in flight, many to some tens of messages. Groups that wait 10 ms in vain, again
+ * and again, would make 2,000 readings a second of 20 in flight.
  * Enters: how each group came and ended. Leaves: the number of readings at which one is full. Always
  * holds: learnt from two groups of the same size that came at once and after which nothing came;
  * forgotten as soon as more comes than that, or not at once: then waiting saves writing.
