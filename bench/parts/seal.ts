@@ -3,7 +3,8 @@
  *
  * The batch is made by the agent's own batch store, with raw payloads; it is sealed by the agent's own
  * `sealFile` (zstd 3, padding, age, SHA-256 and the digests of every chunk, written and synced).
- * Baselines: the JSON of the payloads alone, and `zstd -3` alone of the same file, in turn.
+ * Baselines: the JSON of the payloads alone, and `zstd -3` alone of the same file, in turn. Encryption
+ * alone, from file to file and not synced, is compared with the program `age`.
  */
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -12,6 +13,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { batchRulesOf } from '@blocktorrent/agent/batch/batch-rule.ts';
 import { BatchStore } from '@blocktorrent/agent/batch/batch-store.ts';
+import { readPieces, writePieces } from '@blocktorrent/agent/crypto/files.ts';
+import { nodeAead } from '@blocktorrent/agent/crypto/node-aead.ts';
 import { createDecode, type DecodeRule } from '@blocktorrent/agent/ingest/decode.ts';
 import { ownReading } from '@blocktorrent/agent/ingest/ingest.ts';
 import { systemClock } from '@blocktorrent/agent/runtime/clock.ts';
@@ -19,8 +22,10 @@ import { silentLog } from '@blocktorrent/agent/runtime/log.ts';
 import { Quarantine } from '@blocktorrent/agent/runtime/quarantine.ts';
 import { openDatabase, openReadOnly } from '@blocktorrent/agent/runtime/sqlite.ts';
 import { sealFile } from '@blocktorrent/agent/seal/seal.ts';
+import { encryptStream, identityFromRandom, recipientOf } from '@blocktorrent/protocol/age.ts';
 import type { Reading } from '@blocktorrent/protocol/reading.ts';
 import { interleave, secondsOf } from '../figures.ts';
+import { isInstalled } from '../ingest/contenders.ts';
 import type { BenchOptions, BenchPart } from '../part.ts';
 
 const READINGS = { quick: 200_000, full: 1_000_000 };
@@ -52,6 +57,8 @@ async function run({ quick, emit, note }: BenchOptions): Promise<void> {
     const batch = makeBatch(join(folder, 'batches'), readings);
     note(`${readings} readings: ${batch.bytes} bytes of SQLite, ${batch.jsonBytes} of JSON`);
     const uploaded: number[] = [];
+    const name = `${readings / 1000}k readings`;
+    const runs = quick ? 5 : 9;
     const rates = await interleave(
       {
         async seal() {
@@ -69,10 +76,9 @@ async function run({ quick, emit, note }: BenchOptions): Promise<void> {
           return batch.bytes / MB / seconds;
         },
       },
-      quick ? 5 : 7,
+      runs,
       1,
     );
-    const name = `${readings / 1000}k readings`;
     emit({
       metric: 'bytesPerReading',
       case: name,
@@ -88,6 +94,8 @@ async function run({ quick, emit, note }: BenchOptions): Promise<void> {
       samples: rates.seal,
       baseline: { name: 'zstd -3 alone', samples: rates.zstd },
     });
+    if (isInstalled('age')) emit({ case: name, ...(await encryption(batch, folder, runs)) });
+    else note('age is not installed: encryptRate has nothing to be compared with');
   } finally {
     rmSync(folder, { recursive: true });
   }
@@ -103,6 +111,29 @@ function seal(inputPath: string, folder: string) {
     chunksTarget: CHUNKS_TARGET,
     signal: new AbortController().signal,
   });
+}
+
+/** Encryption of the batch as it is, ours and that of the program, in turn. */
+async function encryption({ path, bytes }: Batch, folder: string, runs: number) {
+  const recipient = recipientOf(identityFromRandom(randomBytes(32)));
+  const rateOf = async (work: () => Promise<unknown>) => bytes / MB / (await secondsOf(work));
+  const { signal } = new AbortController();
+  const rates = await interleave(
+    {
+      ours() {
+        const pieces = encryptStream(readPieces(path), [recipient], randomBytes, nodeAead);
+        return rateOf(() => writePieces(join(folder, 'ours.age'), pieces, { signal }));
+      },
+      age() {
+        const args = ['-r', recipient, '-o', join(folder, 'theirs.age'), path];
+        return rateOf(async () => execFileSync('age', args));
+      },
+    },
+    runs,
+    1,
+  );
+  const baseline = { name: 'age -r', samples: rates.age };
+  return { metric: 'encryptRate', unit: 'MB/s', samples: rates.ours, baseline };
 }
 
 /** A closed batch as the gateway would have it: what sensors send, through the decoder. */

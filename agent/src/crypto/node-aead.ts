@@ -17,7 +17,7 @@ export const nodeAead: Aead = {
     const cipher = createCipheriv(ALGORITHM, key, nonce, OPTIONS);
     const ciphertext = cipher.update(plaintext);
     cipher.final();
-    const sealed = new Uint8Array(ciphertext.length + TAG_BYTES);
+    const sealed = Buffer.allocUnsafeSlow(ciphertext.length + TAG_BYTES);
     sealed.set(ciphertext);
     sealed.set(cipher.getAuthTag(), plaintext.length);
     giveBack(ciphertext);
