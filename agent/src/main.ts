@@ -39,7 +39,7 @@ import { keepRegistered, type RegistrationOptions } from './registration.ts';
 import { systemClock } from './runtime/clock.ts';
 import { startControl } from './runtime/control.ts';
 import { claimDataFolder } from './runtime/data-format.ts';
-import { folderBytes } from './runtime/disk-space.ts';
+import { folderBytes, untilWritable } from './runtime/disk-space.ts';
 import { FILE_QUEUE_MIGRATIONS, FileQueue, type QueuedFile } from './runtime/file-queue.ts';
 import { type HostFacts, HostWatch } from './runtime/host.ts';
 import { type Health, startHttp } from './runtime/http.ts';
@@ -91,6 +91,7 @@ export async function runAgent(
   reloads?: Reloads,
 ): Promise<void> {
   const notify = await createNotify(process.env, log);
+  if (!(await untilWritable(config.dataDir, signal, log))) return;
   const lifecycle = new Lifecycle({ log, notify, signal });
   for (const folder of ['', 'spool', 'chunks', 'batches']) {
     mkdirSync(join(config.dataDir, folder), { recursive: true, mode: 0o700 });

@@ -112,6 +112,40 @@ describe('an agent', () => {
     await stopped(child);
   }, 120_000);
 
+  it('waits on a full disk, and is ready when there is room', async (context) => {
+    const folder = join(home, 'full');
+    cpSync(join(home, 'made'), folder, { recursive: true });
+    const data = /^dataDir: '?([^'\n]+)'?$/m.exec(
+      readFileSync(join(folder, 'blocktorrent.yaml'), 'utf8'),
+    );
+    const dataDir = resolve(folder, data?.[1] ?? '');
+    const mount = 'mount -t tmpfs -o size=8m tmpfs "$1"';
+    // A line makes room; the next one, or the end of the test, ends the agent.
+    const script = `${mount} || exit 77; cat /dev/zero > "$1/ballast" 2>/dev/null
+      "$2" "$3" run --config "$4" <&- & read line; rm "$1/ballast"; read line; kill $!; wait $!`;
+    const config = join(folder, 'blocktorrent.yaml');
+    const args = ['-rm', 'sh', '-c', script, 'sh', dataDir, process.execPath, LAUNCHER, config];
+    const child = spawn('unshare', args, { stdio: ['pipe', 'ignore', 'pipe'] });
+    children.push(child);
+    const ended = new Promise<number | null>((done) => child.once('close', done));
+    let text = '';
+    const said = (message: string) =>
+      new Promise<boolean>((done) => {
+        child.once('close', () => done(false));
+        child.stderr.on('data', (chunk: Buffer) => {
+          text += chunk.toString();
+          if (text.includes(message)) done(true);
+        });
+      });
+    const waits = await said('the disk takes nothing');
+    if (!waits && (await ended) !== 0 && /unshare|mount/.test(text)) context.skip(text);
+    expect(waits, text).toBe(true);
+    child.stdin.write('\n');
+    expect(await said('"message":"ready"'), text).toBe(true);
+    child.stdin.end();
+    expect(await ended, text).toBe(0);
+  }, 60_000);
+
   it(
     'with a mutated configuration runs, or names what is wrong',
     async () => {

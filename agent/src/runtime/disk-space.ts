@@ -1,6 +1,8 @@
 /** How much of the disk is used and free, in bytes. */
-import { readdirSync, statfsSync, statSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import type { Log } from './log.ts';
 
 /** Size of the files in a folder, not of its sub-folders; 0 where it is not there. */
 export function folderBytes(folder: string): number {
@@ -34,4 +36,44 @@ const DISK_CODES = /^(ENOSPC|EROFS|EDQUOT|EIO|SQLITE_(FULL|READONLY|IOERR|CANTOP
 /** Whether an error says that the disk takes nothing now: a reason to try again later. */
 export function isDiskTrouble(error: unknown): error is Error {
   return error instanceof Error && 'code' in error && DISK_CODES.test(String(error.code));
+}
+
+/** What opening the databases takes, their shared memory and first pages. */
+const START_BYTES = 2 * 1024 * 1024;
+const LOOK_AGAIN_MS = 2_000;
+
+/**
+ * Resolves when something can be written to `folder`, which is made: true, or false once the signal
+ * is aborted. An agent that ended instead would be started again only so often. Rejects with anything
+ * else that is wrong.
+ */
+export async function untilWritable(
+  folder: string,
+  signal: AbortSignal,
+  log: Log,
+): Promise<boolean> {
+  for (let told = false; !signal.aborted; ) {
+    try {
+      requireWritable(folder);
+      return true;
+    } catch (error) {
+      if (!isDiskTrouble(error)) throw error;
+      if (!told) log.error('the disk takes nothing: the agent starts when it does', { error });
+      told = true;
+    }
+    await setTimeout(LOOK_AGAIN_MS, undefined, { signal }).catch(() => undefined);
+  }
+  return false;
+}
+
+function requireWritable(folder: string): void {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const probe = join(folder, '.writable');
+  writeFileSync(probe, '');
+  rmSync(probe);
+  const free = freeBytes(folder);
+  if (free >= START_BYTES) return;
+  throw Object.assign(new Error(`${folder}: ${free} bytes free, ${START_BYTES} are needed`), {
+    code: 'ENOSPC',
+  });
 }
