@@ -1,7 +1,9 @@
 /** Taking PUBLISH packets out of a broker's bytes, compared with the parser of MQTT.js. */
+
+import type { Message } from '@blocktorrent/agent/ingest/ingest.ts';
+import { propertySamples } from '@blocktorrent/agent/ingest/message-properties.ts';
 import {
   MqttPacketError,
-  type Publication,
   PublishReader,
   type PublishReaderOptions,
 } from '@blocktorrent/agent/ingest/mqtt-publish-reader.ts';
@@ -10,13 +12,13 @@ import { describe, expect, it } from 'vitest';
 import { Seeded, seedOfRun } from '../support/seeded.ts';
 
 interface Taken {
-  readonly publications: Publication[];
+  readonly publications: Message[];
   readonly others: Packet[];
 }
 
 /** Everything that a reader makes of `chunks`, with the other packets parsed. */
 function read(chunks: readonly Buffer[], options: Partial<PublishReaderOptions> = {}): Taken {
-  const publications: Publication[] = [];
+  const publications: Message[] = [];
   const others: Packet[] = [];
   const version = options.version ?? 4;
   const rest = parser({ protocolVersion: version });
@@ -97,7 +99,7 @@ describe('PublishReader', () => {
             dup,
             retain,
             messageId: qos === 0 ? null : messageId,
-            properties,
+            ...(properties === undefined ? {} : { properties: propertySamples(properties) }),
           })),
         );
         expect(others, `seed ${seed}`).toEqual(expected.filter(({ cmd }) => cmd !== 'publish'));
@@ -108,7 +110,7 @@ describe('PublishReader', () => {
   it('copies nothing of a packet that came in one piece', () => {
     const bytes = generate({ ...PUBLISH, payload: 'hello' });
     const [publication] = read([bytes]).publications;
-    expect(publication?.payload.toString()).toBe('hello');
+    expect(publication?.payload).toEqual(Buffer.from('hello'));
     expect(publication?.payload.buffer).toBe(bytes.buffer);
   });
 
@@ -149,6 +151,9 @@ describe('PublishReader', () => {
   it('refuses properties that have no end, and no topic at all, in version 5', () => {
     const open = Buffer.from([0x30, 5, 0, 1, 97, 9, 38]);
     expect(() => read([open], { version: 5 })).toThrow(MqttPacketError);
+    // A user property whose value says that it is longer than the packet.
+    const long = Buffer.from([0x30, 11, 0, 1, 97, 7, 38, 0, 1, 98, 0, 200, 99]);
+    expect(() => read([long], { version: 5 })).toThrow(MqttPacketError);
     expect(() => read([Buffer.from([0x30, 3, 0, 0, 0])], { version: 5 })).toThrow('without topic');
   });
 

@@ -261,12 +261,17 @@ export class BatchWriter {
 
   #insert(readings: readonly Reading[]): void {
     const { addReading, addReadings } = this.#statements;
-    let at = 0;
-    for (; at + ROWS_AT_ONCE <= readings.length; at += ROWS_AT_ONCE) {
-      const together = readings.slice(at, at + ROWS_AT_ONCE);
-      addReadings.run(together.flatMap((reading) => this.#rowOf(reading)));
+    const alone = readings.length % ROWS_AT_ONCE;
+    const values: BatchValues[number][] = [];
+    for (const [index, reading] of readings.entries()) {
+      if (index >= readings.length - alone) addReading.run(this.#rowOf(reading));
+      else {
+        values.push(...this.#rowOf(reading));
+        if (index % ROWS_AT_ONCE !== ROWS_AT_ONCE - 1) continue;
+        addReadings.run(values);
+        values.length = 0;
+      }
     }
-    for (const reading of readings.slice(at)) addReading.run(this.#rowOf(reading));
     for (const reading of readings) if (reading.samples.length > 0) this.#insertSamples(reading);
   }
 

@@ -246,7 +246,11 @@ export class Ingest implements MessageSink {
       dup,
       retain,
       payload,
-      ...NOTHING_FOUND,
+      // Field by field: spreading NOTHING_FOUND makes an object of twice the size.
+      sensor: null,
+      deviceSeq: null,
+      deviceMs: null,
+      historical: false,
       // Also with a dead letter: what stands on the envelope does not depend on the payload.
       samples: message.properties ?? NOTHING_FOUND.samples,
       duplicateOf: null,

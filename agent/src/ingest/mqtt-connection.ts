@@ -9,9 +9,8 @@
  */
 import type { Duplex } from 'node:stream';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
-import type { Delivery, MessageSink } from './ingest.ts';
-import { propertySamples } from './message-properties.ts';
-import { type Publication, PublishReader } from './mqtt-publish-reader.ts';
+import type { Delivery, Message, MessageSink } from './ingest.ts';
+import { PublishReader } from './mqtt-publish-reader.ts';
 
 /** CONNACK and the end of a connection, as the source needs to know them. */
 export interface ConnectionEvents {
@@ -196,7 +195,7 @@ export class MqttConnection implements Delivery {
           version: protocolVersion === 5 ? 5 : 4,
           packetBytesMax: properties?.maximumPacketSize ?? null,
           topicAliasMaximum: properties?.topicAliasMaximum ?? 0,
-          publish: (publication) => this.#take(publication),
+          publish: (message) => this.#take(message),
           other: (packets) => void rest.write(packets),
         });
         stream.on('data', (chunk: Buffer) => {
@@ -214,13 +213,9 @@ export class MqttConnection implements Delivery {
     };
   }
 
-  #take(publication: Publication): void {
+  #take(message: Message): void {
     // What is not taken is not acknowledged: the broker keeps it.
-    if (!this.#taking || this.#ended) return;
-    const { topic, payload, qos, dup, retain, messageId, properties } = publication;
-    const message = { topic, payload, qos, dup, retain, messageId };
-    if (properties === undefined) this.#sink.take(message, this);
-    else this.#sink.take({ ...message, properties: propertySamples(properties) }, this);
+    if (this.#taking && !this.#ended) this.#sink.take(message, this);
   }
 
   #flushEarly(): void {

@@ -8,19 +8,8 @@
  * a PUBLISH, as long as all the rest of its way into a batch.
  */
 import { type IPublishPacket, parser } from 'mqtt-packet';
-
-/** A PUBLISH packet; `payload` is a part of the bytes that came in. */
-export interface Publication {
-  readonly topic: string;
-  readonly payload: Buffer;
-  readonly qos: 0 | 1;
-  readonly dup: boolean;
-  readonly retain: boolean;
-  /** Null at QoS 0. */
-  readonly messageId: number | null;
-  /** MQTT 5 only. */
-  readonly properties: IPublishPacket['properties'];
-}
+import type { Message } from './ingest.ts';
+import { propertySamples } from './message-properties.ts';
 
 /** The broker broke the protocol; `code` makes MQTT.js report it. */
 export class MqttPacketError extends Error {
@@ -34,7 +23,8 @@ export interface PublishReaderOptions {
   readonly packetBytesMax: number | null;
   /** Highest topic alias that we have told the broker (MQTT 5); 0: none. */
   readonly topicAliasMaximum: number;
-  readonly publish: (publication: Publication) => void;
+  /** The payload is a part of the bytes that came in. */
+  readonly publish: (message: Message) => void;
   /** One packet or several, in order, with nothing left over. */
   readonly other: (packets: Buffer) => void;
 }
@@ -125,7 +115,6 @@ export class PublishReader {
       dup: (first & 8) !== 0,
       retain: (first & 1) !== 0,
       messageId,
-      properties: undefined,
     });
   }
 
@@ -141,16 +130,18 @@ export class PublishReader {
     });
     reader.parse(bytes);
     const found = packet as IPublishPacket | null;
-    if (found === null) throw new MqttPacketError('a PUBLISH whose properties have no end');
-    const { qos, dup, retain, properties } = found;
+    if (found === null || lacksText(found.properties)) {
+      throw new MqttPacketError('a PUBLISH whose properties have no end');
+    }
+    const { qos, dup, retain, properties = {} } = found;
     this.#options.publish({
-      topic: this.#topicOf(found.topic, properties?.topicAlias),
+      topic: this.#topicOf(found.topic, properties.topicAlias),
       payload: typeof found.payload === 'string' ? Buffer.from(found.payload) : found.payload,
       qos: qos as 0 | 1,
       dup,
       retain,
       messageId: qos === 0 ? null : (found.messageId ?? null),
-      properties,
+      properties: propertySamples(properties),
     });
   }
 
@@ -177,6 +168,12 @@ export class PublishReader {
       throw new MqttPacketError(`a packet of ${packetBytes} bytes, and we have allowed ${max}`);
     }
   }
+}
+
+/** Whether the library has put null where a text is longer than the properties. */
+function lacksText(properties: unknown): boolean {
+  if (typeof properties !== 'object' || Buffer.isBuffer(properties)) return false;
+  return properties === null || Object.values(properties).some(lacksText);
 }
 
 /** Where a packet's body begins and how long it is; null where that has not come yet. */
