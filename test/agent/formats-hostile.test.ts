@@ -100,6 +100,11 @@ describe('every decoder', () => {
     }
     const series = `m,t=${'a'.repeat(900)} ${'a=1,'.repeat(16_000)}b=1\nn a=1`;
     expect(refusalOf('influx', text(series))).toMatch(/characters of names/);
+    // As many as fit into one commit would take gigabytes.
+    const short = `m,t=${'a'.repeat(900)} ${'a=1,'.repeat(1_000)}b=1\nn a=1`;
+    expect(refusalOf('influx', text(short))).toMatch(/characters of names/);
+    const usual = `m,t=${'a'.repeat(150)} ${'field=1.5,'.repeat(20)}b=1\n`.repeat(700);
+    expect(refusalOf('influx', text(usual.replace('m', 'n')))).toBeNull();
     const names = `[{"bn":"${'a'.repeat(980)}","n":"x","v":1}${',{"n":"y","v":1}'.repeat(16_000)}]`;
     expect(refusalOf('senml-json', text(names))).toMatch(/characters of names/);
   });

@@ -50,8 +50,10 @@ const DECODERS: Readonly<Record<DecoderName, CreateDecoder>> = {
 /** Topics whose rule is remembered; more than that are looked up each time. */
 const TOPICS_REMEMBERED_MAX = 10_000;
 const REFUSAL_CHARS_MAX = 300;
-/** Names, units and texts of all samples of one payload. */
+/** Names, units and texts of all samples of one payload; a commit holds as many payloads as fit. */
 const TEXT_CHARS_MAX = 8 * LIMITS.payloadBytesMax;
+const TEXT_CHARS_FREE = 64 * 1024;
+const TEXT_CHARS_PER_BYTE = 16;
 /** Default of a rule's `historicalAfterMs`. */
 export const HISTORICAL_AFTER_MS = 60_000;
 
@@ -79,7 +81,7 @@ export function createDecode(
     if (choice === null) return { refusal: 'no rule for this topic' };
     try {
       const finding = choice.decoder({ topic, payload, receivedMs });
-      requireFew(finding.samples);
+      requireFew(finding.samples, payload.length);
       return {
         sensor: finding.sensor ?? sensorOfTopic(topic),
         deviceSeq: finding.deviceSeq,
@@ -110,7 +112,7 @@ function isLate({ deviceMs }: Finding, receivedMs: number, afterMs: number): boo
 }
 
 /** A few bytes must not become gigabytes: names of series, base names and aliases repeat. */
-function requireFew(samples: Finding['samples']): void {
+function requireFew(samples: Finding['samples'], payloadBytes: number): void {
   const max = LIMITS.samplesPerReadingMax;
   if (samples.length > max) {
     throw new RangeError(`${samples.length} values in one payload, at most ${max}`);
@@ -120,8 +122,9 @@ function requireFew(samples: Finding['samples']): void {
     chars += (sensor?.length ?? 0) + name.length + unit.length;
     if (typeof value === 'string') chars += value.length;
   }
-  if (chars > TEXT_CHARS_MAX) {
-    throw new RangeError(`${chars} characters of names and texts, at most ${TEXT_CHARS_MAX}`);
+  const charsMax = Math.min(TEXT_CHARS_MAX, TEXT_CHARS_FREE + TEXT_CHARS_PER_BYTE * payloadBytes);
+  if (chars > charsMax) {
+    throw new RangeError(`${chars} characters of names and texts, at most ${charsMax}`);
   }
 }
 
