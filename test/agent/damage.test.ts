@@ -2,6 +2,7 @@
 import {
   cpSync,
   existsSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -398,5 +399,17 @@ describe('the quarantine', () => {
       '1002-c.note.json',
       'x.note.json',
     ]);
+  });
+
+  it('counts what a power cut has left there without a note', () => {
+    const path = join(folder, 'q');
+    mkdirSync(path);
+    writeFileSync(join(path, '900-7.sqlite'), Buffer.alloc(2000));
+    writeFileSync(join(path, '900-7.sqlite-wal'), Buffer.alloc(100));
+    const quarantine = new Quarantine({ folder: path, maxBytes: () => 2500, nowMs: () => 1000 });
+    expect(quarantine.list()).toMatchObject([{ was: '7.sqlite', foundMs: 900, bytes: 2100 }]);
+    writeFileSync(join(folder, 'a'), Buffer.alloc(1000));
+    quarantine.take(join(folder, 'a'), { reason: 'broken', salvaged: 0 });
+    expect(readdirSync(path).sort()).toEqual(['1000-a', '1000-a.note.json']);
   });
 });

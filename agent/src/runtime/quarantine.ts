@@ -42,6 +42,8 @@ export interface QuarantinedFile {
 const NOTE = '.note.json';
 const JOURNALS = ['', '-wal', '-shm', '-journal'];
 const LISTED_MAX = 100;
+/** A file's name here: when it was found, and what it was called. */
+const MOVED = /^(\d{1,16})-(.*\.sqlite(?:\.\d+)?)$/;
 
 export class Quarantine {
   readonly #options: QuarantineOptions;
@@ -82,10 +84,16 @@ export class Quarantine {
   #notes(): QuarantinedFile[] {
     const { folder } = this.#options;
     if (!existsSync(folder)) return [];
-    const notes = readdirSync(folder).filter((name) => name.endsWith(NOTE));
-    return notes
-      .flatMap((name) => noteIn(join(folder, name)) ?? [])
-      .sort((a, b) => a.foundMs - b.foundMs || (a.file < b.file ? -1 : 1));
+    const names = readdirSync(folder);
+    const notes = names
+      .filter((name) => name.endsWith(NOTE))
+      .flatMap((name) => noteIn(join(folder, name)) ?? []);
+    const noted = new Set(notes.map(({ file }) => file));
+    // The power went before the note was there: it counts for the cap all the same.
+    const bare = names.filter((name) => MOVED.test(name) && !noted.has(name));
+    return [...notes, ...bare.map((file) => bareNote(folder, file))].sort(
+      (a, b) => a.foundMs - b.foundMs || (a.file < b.file ? -1 : 1),
+    );
   }
 
   #makeRoom(): void {
@@ -105,6 +113,15 @@ export class Quarantine {
     for (let n = 1; existsSync(join(this.#options.folder, name)); n += 1) name = `${wanted}.${n}`;
     return name;
   }
+}
+
+function bareNote(folder: string, file: string): QuarantinedFile {
+  const [, foundMs = '0', was = file] = MOVED.exec(file) ?? [];
+  const bytes = JOURNALS.reduce((sum, suffix) => {
+    return sum + (statSync(join(folder, file + suffix), { throwIfNoEntry: false })?.size ?? 0);
+  }, 0);
+  const reason = 'not noted: the power went while it was put here';
+  return { file, was, foundMs: Number(foundMs), reason, salvaged: null, bytes };
 }
 
 /** Null for a note that the same damage has met. */
