@@ -171,12 +171,6 @@ FROM samples WHERE typeof(value) IN ('integer', 'real')
 GROUP BY sensor, name, unit, hour;
 `;
 
-/** While a batch is open: finds a sensor's repeats by its own sequence number. */
-export const BATCH_OPEN_INDEX =
-  'CREATE INDEX IF NOT EXISTS reading_by_device ON reading (sensor, device_seq)';
-/** Before a batch is compacted and sealed: what only an open one needs. */
-export const BATCH_CLOSE = 'DROP INDEX IF EXISTS reading_by_device';
-
 /** Statements on a batch; named parameters are those of the row types below. */
 export const BATCH_SQL = {
   putMeta: 'INSERT INTO meta VALUES (@key, @value) ON CONFLICT DO UPDATE SET value = @value',
@@ -201,9 +195,6 @@ export const BATCH_SQL = {
   /** Hashes do not compress: a batch need not keep more than the last one. */
   dropChainBefore: 'DELETE FROM chain WHERE seq < @seq',
   lastChain: 'SELECT seq, hash FROM chain ORDER BY seq DESC LIMIT 1',
-  /** First reading with this sensor (by number) and device sequence that is no duplicate. */
-  findOriginal: `SELECT seq FROM reading WHERE sensor = @sensor AND device_seq = @device_seq
-    AND duplicate_of IS NULL ORDER BY seq LIMIT 1`,
   /** Rows: `NamedBatchRow`, all readings after `seq` in order, dead letters too. */
   readingsAfter: `SELECT r.seq, r.received_ms, r.boot_ms, b.name AS boot, r.flags, t.name AS topic,
     s.name AS sensor, r.device_seq, r.device_lag_ms, r.duplicate_of, r.refusal, r.payload

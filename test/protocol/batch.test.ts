@@ -1,7 +1,5 @@
 import {
   BATCH_APPLICATION_ID,
-  BATCH_CLOSE,
-  BATCH_OPEN_INDEX,
   BATCH_SCHEMA,
   BATCH_SQL,
   BATCH_VERSION,
@@ -107,7 +105,6 @@ function rowsOf(db: Sqlite.Database) {
 function filled() {
   const db = new Sqlite(':memory:');
   db.exec(BATCH_SCHEMA);
-  db.exec(BATCH_OPEN_INDEX);
   db.prepare(BATCH_SQL.addRule).run({ name: 'cold', decoder: 'json' });
   db.prepare(BATCH_SQL.addRule).run({ name: 'lab', decoder: 'cbor' });
   const addField = db.prepare(BATCH_SQL.addField);
@@ -163,18 +160,6 @@ describe('batch file', () => {
     const putChain = db.prepare(BATCH_SQL.putChain);
     for (const seq of [2, 6]) putChain.run({ seq, hash: CHAIN_START });
     expect(db.prepare(BATCH_SQL.lastChain).get()).toHaveProperty('seq', 6);
-  });
-
-  it('finds the original of a repeated reading by its sensor and sequence', () => {
-    const db = filled();
-    const sensor = idOf(db.prepare(BATCH_SQL.addSensor).get({ name: 'room-1' }));
-    const find = db.prepare(BATCH_SQL.findOriginal);
-    expect(find.get({ sensor, device_seq: 2 })).toEqual({ seq: 2 });
-    expect(find.get({ sensor, device_seq: 99 })).toBeUndefined();
-    const plan = db.prepare(`EXPLAIN QUERY PLAN ${BATCH_SQL.findOriginal}`);
-    expect(JSON.stringify(plan.all({ sensor, device_seq: 2 }))).toContain('reading_by_device');
-    db.exec(BATCH_CLOSE);
-    expect(find.get({ sensor, device_seq: 2 })).toEqual({ seq: 2 });
   });
 
   it('shows readings and dead letters apart', () => {
