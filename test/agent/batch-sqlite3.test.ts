@@ -1,4 +1,6 @@
 /** A closed batch as somebody sees it who has nothing but the `sqlite3` tool. */
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { batchRulesOf } from '@blocktorrent/agent/batch/batch-rule.ts';
 import { createDecode, volatileMemory } from '@blocktorrent/agent/ingest/decode.ts';
 import type { DecodeRule } from '@blocktorrent/agent/ingest/finding.ts';
@@ -98,6 +100,27 @@ it('shows the values of every format, and what the batch is', async (context) =>
   expect(hourly).toEqual([{ n: 9, hour: '2026-03-01T11:00:00Z' }]);
   expect(meta?.map(({ value }) => value)).toEqual(['9', 'gateway-1']);
   expect(check).toEqual([{ integrity_check: 'ok' }]);
+});
+
+it('has the views and columns that FORMATS.md says, and no others', async (context) => {
+  requireTool('sqlite3', context);
+  const [columns = []] = await ask(
+    [{ payload: Buffer.from('{"v":1}') }],
+    `SELECT v.name AS view, c.name AS name FROM sqlite_schema v, pragma_table_info(v.name) c
+     WHERE v.type = 'view' ORDER BY v.name, c.cid`,
+  );
+  const has = new Map<unknown, unknown[]>();
+  for (const { view, name } of columns) has.set(view, [...(has.get(view) ?? []), name]);
+  const text = readFileSync(resolve(import.meta.dirname, '../../docs/FORMATS.md'), 'utf8');
+  const rows = text.slice(text.indexOf('## What a batch file shows')).matchAll(/^\|(.*)\|$/gm);
+  const said = new Map<unknown, unknown[]>();
+  for (const [, row = ''] of rows) {
+    const [view = '', , list = ''] = row.split('|');
+    const name = /`(\w+)`/.exec(view)?.[1];
+    const names = [...list.replaceAll(/\([^)]*\)/g, '').matchAll(/`(\w+)`/g)].map(([, one]) => one);
+    if (name !== undefined) said.set(name, names);
+  }
+  expect(said).toEqual(has);
 });
 
 it('shows each of the times, the boot, the clock and every mark', async (context) => {
