@@ -71,22 +71,15 @@ const house = {
 } as unknown as House;
 if (config.mqtt === undefined) throw new Error('the configuration has no section mqtt');
 const gateway = new Gateway(house, config.mqtt, () => undefined);
-const first = gateway.counts().readings;
 const waits = order.sampleEvery > 0 ? sampleWaits(gateway, order.sampleEvery) : [];
 const startedMs = performance.now();
 const cpuBefore = process.cpuUsage();
 const writtenBefore = writtenBytes();
 gateway.start();
-let said = false;
 const timer = setInterval(() => {
-  const { readings, brokers } = gateway.counts();
-  if (!said && brokers[0]?.connected === true) {
-    said = true;
-    process.stdout.write('{"subscribed":true}\n');
-  }
-  if (readings - first < order.readings || !said) return;
+  if (gateway.counts().brokers[0]?.connected !== true) return;
   clearInterval(timer);
-  void finish((performance.now() - startedMs) / 1000);
+  process.stdout.write('{"subscribed":true}\n');
 }, POLL_MS);
 
 async function finish(seconds: number): Promise<void> {
@@ -108,13 +101,23 @@ async function finish(seconds: number): Promise<void> {
   process.stdout.write(`${JSON.stringify(report)}\n`, () => process.exit(0));
 }
 
-/** The metrics, with each commit's duration kept. */
+/** The metrics, with each commit's duration kept; the last acknowledgement is the end. */
 function watched(inner: Metrics): Metrics {
   const observe: Metrics['observe'] = (name, seconds, ...labels) => {
     if (name === 'ingestCommitSeconds') commitMs.push(seconds * 1000);
     inner.observe(name, seconds, ...labels);
   };
-  return { ...inner, observe };
+  let acknowledged = 0;
+  const add: Metrics['add'] = (name, by, ...labels) => {
+    inner.add(name, by, ...labels);
+    if (name !== 'ingestReadingsAcknowledged' || acknowledged >= order.readings) return;
+    acknowledged += by;
+    if (acknowledged >= order.readings) {
+      const seconds = (performance.now() - startedMs) / 1000;
+      setImmediate(() => void finish(seconds));
+    }
+  };
+  return { ...inner, observe, add };
 }
 
 /** Milliseconds from the publisher's clock to ours: both run on this machine. */
