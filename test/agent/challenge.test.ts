@@ -90,6 +90,21 @@ describe('a challenge between owners', () => {
     expect(decodeCanonical(statement)).toMatchObject({ kind: 'silence', answerer: 'Org3MSP' });
   });
 
+  it('is reported once, though the ledger’s answer to the report is lost', async () => {
+    const node = grid.node('Org2MSP');
+    await grid.node('Org3MSP').kill();
+    grid.ledger.answersToLose = 1;
+    for (let i = 0; i < 3; i++) await until(node, 'silent');
+    const lost = () => [grid.ledger.faults.length, grid.ledger.answersToLose];
+    await expect.poll(lost, { timeout: 30_000 }).toEqual([1, 0]);
+    await node.restart();
+    const { doubted } = node.upkeep.status().challenges;
+    expect(doubted).toHaveProperty('Org3MSP');
+    const asked = () => grid.ledger.asked.filter((name) => name.endsWith(':ListFaults')).length;
+    await expect.poll(asked, { timeout: 30_000 }).toBeGreaterThan(1);
+    expect(grid.ledger.faults).toHaveLength(1);
+  });
+
   it('answered rightly in time ends the doubt', async () => {
     const node = grid.node('Org2MSP');
     await grid.node('Org3MSP').kill();

@@ -35,6 +35,10 @@ export class TrialLedger {
   readonly events: LedgerEvent[] = [];
   /** No transaction and no query gets through while this is set. */
   down = false;
+  /** So many answers to transactions are lost on their way back, after they have taken effect. */
+  answersToLose = 0;
+  /** Queries, in order. */
+  readonly asked: TransactionName[] = [];
   readonly #membership: TrialMembership;
   readonly #onEvent: () => void;
 
@@ -65,18 +69,25 @@ export class TrialLedger {
   as(mspId: MspId): Pick<Ledger, 'evaluate' | 'submit'> {
     return {
       evaluate: async (name, argument) => this.#answer(name, argument) as never,
-      submit: async (name, argument, options) => ({
-        result: this.#take(mspId, name, argument, options?.transient) as never,
-        txId: 'tx',
-      }),
+      submit: async (name, argument, options) => {
+        const result = this.#take(mspId, name, argument, options?.transient) as never;
+        if (this.answersToLose === 0) return { result, txId: 'tx' };
+        this.answersToLose -= 1;
+        throw new Error('commit: the answer was lost');
+      },
     };
   }
 
   #answer<T extends TransactionName>(name: T, argument: Argument<T>): unknown {
     if (this.down) throw new Error('the ledger is down');
+    this.asked.push(name);
     if (name === 'ledger/records:GetRecord') {
       const { fileId } = argument as Argument<'ledger/records:GetRecord'>;
       return this.records.get(fileId) ?? null;
+    }
+    if (name === 'ledger/consortium:ListFaults') {
+      const { mspId } = argument as Argument<'ledger/consortium:ListFaults'>;
+      return this.faults.filter((fault) => fault.mspId === mspId);
     }
     if (name === 'ledger/records:ListRecords') {
       const { source } = argument as Argument<'ledger/records:ListRecords'>;

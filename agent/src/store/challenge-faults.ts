@@ -148,9 +148,25 @@ export class ChallengeFaults {
     log.warn('reported a failed challenge to the ledger', { mspId, fileId: input.fileId });
   }
 
-  /** Nobody but us knows that we asked: the evidence says so. */
+  /**
+   * Nobody but us knows that we asked: the evidence says so. The ledger takes any number of reports,
+   * so it is asked first whether an earlier attempt, whose answer was lost, has got there.
+   */
   async #reportSilence({ mspId, fileId, sinceMs, asked }: DoubtRow): Promise<void> {
     const { ledger, membership, self, peer, nowMs, overlaySeed, log } = this.#parts;
+    const since = new Date(sinceMs).toISOString();
+    const known = await ledger.evaluate('ledger/consortium:ListFaults', { mspId });
+    if (
+      known.some(
+        (fault) =>
+          fault.kind === 'unreachable' &&
+          fault.reporter === self &&
+          fault.fileId === fileId &&
+          fault.detail.includes(since),
+      )
+    ) {
+      return;
+    }
     const untilMs = nowMs();
     const statement = encodeCanonical({
       version: 1,
@@ -167,7 +183,7 @@ export class ChallengeFaults {
     const input = signingInput('blocktorrent/fault/v1', membership.channel, statement);
     const evidence = encodeCanonical({ statement, signature: sign(overlaySeed, input) });
     const detail =
-      `no right answer to ${asked} challenges since ${new Date(sinceMs).toISOString()}; ` +
+      `no right answer to ${asked} challenges since ${since}; ` +
       `the evidence is the word of ${self} alone`;
     await ledger.submit('ledger/consortium:ReportFault', {
       kind: 'unreachable',

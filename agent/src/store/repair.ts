@@ -9,11 +9,11 @@
 
 import { encrypt } from '@blocktorrent/protocol/age.ts';
 import { bitfieldOf } from '@blocktorrent/protocol/bitfield.ts';
-import { toBase64 } from '@blocktorrent/protocol/bytes.ts';
-import type { Hex, MspId } from '@blocktorrent/protocol/ledger-api.ts';
+import { equalBytes, fromBase64, toBase64 } from '@blocktorrent/protocol/bytes.ts';
+import type { FileRecord, Hex, MspId } from '@blocktorrent/protocol/ledger-api.ts';
 import { decodeManifest, fileIdOf, manifestChunkCount } from '@blocktorrent/protocol/manifest.ts';
 import type { KeepMessage, OwnerMessage } from '@blocktorrent/protocol/owner-messages.ts';
-import { NONCE_BYTES, signReceipt } from '@blocktorrent/protocol/receipt.ts';
+import { decodeReceipt, NONCE_BYTES, signReceipt } from '@blocktorrent/protocol/receipt.ts';
 import { encodeReplacementDetail } from '@blocktorrent/protocol/replacement-detail.ts';
 import type { KeptFile } from './catalog.ts';
 import { Lane } from './lane.ts';
@@ -173,6 +173,8 @@ export class Repairer {
       if (record !== null && record.void !== null) return list.dropReplacement(fileId);
       if (record === null) return list.retryReplacement(due, nowMs() + pauseMs(timing, due.tries));
       const epoch = membership.epoch();
+      // An earlier attempt may have got there although its answer was lost.
+      if (isRecorded(record, self, epoch, file.have)) return list.endReplacement(due);
       const receipts = [this.#receipt(file, epoch)];
       const detail = this.#detail(file, epoch, moved);
       await ledger.submit('ledger/records:RecordReplacement', { fileId, epoch, receipts, detail });
@@ -255,4 +257,21 @@ function rankOf(self: MspId, survivors: readonly MspId[], fileId: Hex): number {
   const sorted = [...survivors].sort();
   const first = Number.parseInt(fileId.slice(0, 8), 16) % sorted.length;
   return (sorted.indexOf(self) - first + sorted.length) % sorted.length;
+}
+
+/** Whether a record has a re-placement at `owner` under this epoch, with all that it has now. */
+function isRecorded(
+  { replacements }: FileRecord,
+  owner: MspId,
+  epoch: number,
+  have: Uint8Array,
+): boolean {
+  return replacements.some(
+    (one) =>
+      one.by === owner &&
+      one.epoch === epoch &&
+      one.receipts.some(({ receipt }) =>
+        equalBytes(decodeReceipt(fromBase64(receipt)).chunks, have),
+      ),
+  );
 }
