@@ -3,6 +3,7 @@
  * rates in calls, keys or shards a second, and how many calls failed.
  */
 import { createHash, randomBytes } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fromBase64 } from '@blocktorrent/protocol/bytes.ts';
 import { CHAINCODE, type Dealing, type GetShardInput } from '@blocktorrent/protocol/ledger-api.ts';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
@@ -17,8 +18,8 @@ import { PRIVATE_PUTS } from './private-chaincode.ts';
 
 const CALLS_IN_FLIGHT = 100;
 const QUERIES_IN_FLIGHT = 50;
-/** Transactions of 300 shards under way at once. */
-const BATCHES_IN_FLIGHT = 3;
+/** Transactions of 300 shards under way at once: fewer mostly wait for the next block. */
+const BATCHES_IN_FLIGHT = 8;
 /** Deposits whose shards are queried, and how many of them are made at once. */
 const QUERIED = 20;
 const QUERIED_AT_ONCE = 5;
@@ -171,31 +172,39 @@ export class Trial {
   }
 }
 
-/** Reads shard `index` of every dealing as its holder until all are there and right, or too late. */
+/**
+ * Reads shard `index` of every dealing of one transaction as its holder; whether all of them came in
+ * time and are right. Asks for one alone until it is there: they come together.
+ */
 async function arrived(
+  holder: BenchClient,
+  index: number,
+  dealings: readonly Dealing[],
+): Promise<boolean> {
+  const giveUpMs = performance.now() + ARRIVAL_MS;
+  while (!(await areRight(holder, index, dealings.slice(0, 1)))) {
+    if (performance.now() > giveUpMs) return false;
+    await pause(ARRIVAL_PAUSE_MS);
+  }
+  return dealings.length === 1 || (await areRight(holder, index, dealings));
+}
+
+/** Whether the holder's shards of these dealings are there and have the pinned hashes. */
+async function areRight(
   holder: BenchClient,
   index: number,
   dealings: readonly Dealing[],
 ): Promise<boolean> {
   const shards = dealings.map(({ depositTx }) => ({ depositTx, index }));
   const args = [JSON.stringify({ shards })];
-  const giveUpMs = performance.now() + ARRIVAL_MS;
-  for (;;) {
-    const answer = await holder.evaluate({
-      chaincode: CHAINCODE.keys,
-      name: 'keys:GetShards',
-      args,
-    });
-    const found = parse<(string | null)[]>(answer);
-    const right = found.every((shard, i) => {
-      if (shard === null) return false;
-      const hash = createHash('sha256').update(fromBase64(shard)).digest('hex');
-      return hash === dealings[i]?.shardHashes[index - 1];
-    });
-    if (right && found.length === dealings.length) return true;
-    if (performance.now() > giveUpMs) return false;
-    await new Promise((resolve) => setTimeout(resolve, ARRIVAL_PAUSE_MS));
-  }
+  const answer = await holder.evaluate({ chaincode: CHAINCODE.keys, name: 'keys:GetShards', args });
+  const found = parse<(string | null)[]>(answer);
+  return dealings.every(({ shardHashes }, i) => {
+    const shard = found[i] ?? null;
+    if (shard === null) return false;
+    const hash = createHash('sha256').update(fromBase64(shard)).digest('hex');
+    return hash === shardHashes[index - 1];
+  });
 }
 
 function parse<T>(bytes: Uint8Array): T {
