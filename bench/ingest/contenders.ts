@@ -7,6 +7,7 @@ import { mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { connectAsync } from 'mqtt';
 import type { BenchBroker } from './bench-broker.ts';
 import type { GatewayOrder, GatewayReport } from './gateway-process.ts';
 
@@ -43,6 +44,17 @@ export function startDiscarder(
   readings: number,
 ): Running<{ readonly seconds: number; readonly cpuSeconds: number }> {
   return start([DISCARD, broker.url, clientId, String(readings)], {});
+}
+
+/** Ends sessions at the broker: what is published later must not be kept for them. */
+export async function forgetSessions(
+  broker: BenchBroker,
+  clientIds: readonly string[],
+): Promise<void> {
+  for (const clientId of clientIds) {
+    const client = await connectAsync(broker.url, { clientId, clean: true });
+    await client.endAsync();
+  }
 }
 
 /** mosquitto_sub into a file: seconds for a backlog. */

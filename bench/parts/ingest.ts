@@ -14,6 +14,7 @@ import { type BenchBroker, startBenchBroker } from '../ingest/bench-broker.ts';
 import {
   buildSlowSync,
   drainByMosquittoSub,
+  forgetSessions,
   isInstalled,
   startDiscarder,
   startGateway,
@@ -86,7 +87,7 @@ async function drain(
     ]),
   ) as Record<string, (run: number) => Promise<number>>;
   const samples = await interleave(filled, quick ? 2 : 5, quick ? 0 : 1);
-  for (const name of names) await startDiscarder(broker, name, 0).report;
+  await forgetSessions(broker, names);
   const others = sub ? { mosquittoSubToFile: samples.sub ?? [] } : {};
   const baseline = { name: 'MQTT.js that discards', samples: samples.discard ?? [] };
   const figure = { metric: 'durableRate', unit: 'readings/s', baseline, others };
@@ -98,7 +99,7 @@ async function live({ quick, emit }: BenchOptions, broker: BenchBroker, load: Lo
   const samples = await interleave(
     {
       async discard() {
-        const { subscribed, report } = startDiscarder(broker, `live-discard`, LIVE);
+        const { subscribed, report } = startDiscarder(broker, 'live-discard', LIVE);
         return await flooded(load, subscribed, report);
       },
       async gateway() {
@@ -109,6 +110,7 @@ async function live({ quick, emit }: BenchOptions, broker: BenchBroker, load: Lo
     },
     quick ? 1 : 5,
   );
+  await forgetSessions(broker, ['live-discard', 'live-gateway']);
   emit({
     metric: 'durableRate',
     case: 'live',
@@ -147,6 +149,7 @@ async function latency({ quick, emit }: BenchOptions, broker: BenchBroker, load:
       p50.push(p50Ms ?? 0);
       p99.push(p99Ms ?? 0);
       allowed.push(COMMITS_IN_P99 * commitMs + MS_IN_P99);
+      await forgetSessions(broker, [order.clientId]);
     }
     const pace = `${perSecond / 1000}k/s`;
     const figure = { metric: 'publishToDurableMs', unit: 'ms' };
@@ -166,6 +169,7 @@ async function cost({ quick, emit }: BenchOptions, broker: BenchBroker, load: Lo
     await subscribed;
     await load.pace(readings, PACE_FOR_BYTES);
     const { writeBytes, rssMiB } = await report;
+    await forgetSessions(broker, [order.clientId]);
     peaks.push(rssMiB);
     emit({
       metric: 'bytesWrittenPerReading',
