@@ -48,14 +48,14 @@ interface Options {
 }
 
 /** Builds the package in a temporary folder and returns its path. */
-function build({ architecture, version, output }: Options): string {
+async function build({ architecture, version, output }: Options): Promise<string> {
   const epochSeconds = sourceDateEpoch();
   const warn = (text: string) => process.stderr.write(`package: ${text}\n`);
   const work = mkdtempSync(join(tmpdir(), 'blocktorrent-deb-'));
   try {
     const root = join(work, 'root');
     const facts: PackageFacts = { architecture, version, epochSeconds };
-    installTree(join(root, 'usr/lib/blocktorrent'), architecture, warn);
+    await installTree(join(root, 'usr/lib/blocktorrent'), architecture, warn);
     writeSystemFiles(root, facts);
     writeControlFiles(root, facts);
     settle(root, epochSeconds);
@@ -202,7 +202,7 @@ function readOptions(args: readonly string[]): Options {
 }
 
 try {
-  process.stdout.write(`${build(readOptions(process.argv.slice(2)))}\n`);
+  process.stdout.write(`${await build(readOptions(process.argv.slice(2)))}\n`);
 } catch (error) {
   process.stderr.write(
     `${basename(import.meta.filename)}: ${(error as Error).message}\n${USAGE}\n`,

@@ -1,9 +1,11 @@
 /**
- * What the package puts below /usr/lib/blocktorrent: our sources, their production dependencies and
- * Node.js for one architecture, from the lock file. Works for an architecture other than our own.
+ * What the package puts below /usr/lib/blocktorrent: the agent as a bundle, the sources of the other
+ * programs, all production dependencies and Node.js for one architecture, from the lock file. Works
+ * for an architecture other than our own.
  *
  * Always holds: workspaces stand beside node_modules, which has links to them (Node runs no
- * TypeScript that is below node_modules); nothing is compiled, no package's script is run.
+ * TypeScript that is below node_modules); nothing is compiled, no package's script is run. The npm
+ * packages of the bundle stay in node_modules, with their licences.
  */
 import { execFileSync } from 'node:child_process';
 import {
@@ -15,11 +17,13 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { bundleAgent } from './bundle.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
 /** Workspaces that are installed, and what of each. */
@@ -39,11 +43,11 @@ export const ARCHITECTURES = {
 export type Architecture = keyof typeof ARCHITECTURES;
 
 /** Fills `folder` (made if missing). `warn` hears what was left undone. */
-export function installTree(
+export async function installTree(
   folder: string,
   architecture: Architecture,
   warn: (text: string) => void,
-): void {
+): Promise<void> {
   const { cpu, triplet } = ARCHITECTURES[architecture];
   mkdirSync(folder, { recursive: true });
   for (const name of ['package.json', 'package-lock.json', '.npmrc']) copy(name, folder);
@@ -58,11 +62,20 @@ export function installTree(
   }
   for (const name of ['notify.ts', 'ready.ts']) copy(join('systemd', name), folder);
   for (const name of ['package-lock.json', '.npmrc']) rmSync(join(folder, name));
+  await bundleInPlace(folder);
   mkdirSync(join(folder, 'bin'));
   symlinkSync(`../node_modules/node-linux-${cpu}/bin/node`, join(folder, 'bin/node'));
   prune(join(folder, 'node_modules'), cpu);
   tidyModes(folder);
   strip(folder, triplet, warn);
+}
+
+/** The agent's launcher and sources make room for their bundle. */
+async function bundleInPlace(folder: string): Promise<void> {
+  const bundle = join(folder, 'agent/bundle');
+  await bundleAgent(folder, bundle);
+  for (const name of ['bin', 'src']) rmSync(join(folder, 'agent', name), { recursive: true });
+  renameSync(bundle, join(folder, 'agent/bin'));
 }
 
 function copy(path: string, folder: string): void {

@@ -63,6 +63,7 @@ const IMPORTERS: Readonly<Record<string, readonly string[]>> = {
   'prom-client': ['agent/src/runtime/metrics.ts'],
   protobufjs: ['agent/src/ingest/decoders/sparkplug-payload.ts', 'sensors-sim/src/sparkplug.ts'],
   'reflect-metadata': ['agent/src/cli/certificates.ts', 'devledger/src/', 'fabric/src/'],
+  rolldown: ['packaging/bundle.ts'],
   'secrets.js-grempe': ['protocol/src/shamir.ts'],
   systeminformation: ['agent/src/runtime/'],
   vitest: ['vitest.'],

