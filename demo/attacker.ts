@@ -55,6 +55,7 @@ const options: StoreNodeOptions = {
   overlaySeed: overlaySeed(config),
   random: systemRandom,
   nowMs: Date.now,
+  monotonicMs: () => performance.now(),
   log: silentLog,
 };
 const node = new StoreNode(options);

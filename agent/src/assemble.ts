@@ -87,7 +87,8 @@ export function openNet(
     membership: view,
     listen: listen ? config.overlay.dht.listen : { host: config.overlay.dht.listen.host, port: 0 },
     bootstrap: config.overlay.dht.bootstrap,
-    nowMs: () => systemClock.nowMs(),
+    nowMs: systemClock.nowMs,
+    monotonicMs: systemClock.monotonicMs,
     log: log.child({ component: 'dht' }),
   });
   const { dialOutOnly } = config.overlay;
@@ -162,7 +163,7 @@ function openReaders(config: Config, log: Log, uplink: RateLimit | null): Net['r
     }),
     tracker: new Tracker({
       listen: plain.tracker.listen,
-      nowMs: () => systemClock.nowMs(),
+      monotonicMs: systemClock.monotonicMs,
       log: log.child({ component: 'tracker' }),
     }),
   };

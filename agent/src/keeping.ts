@@ -27,6 +27,7 @@ export function makeStore(house: House): { store: StoreNode; upkeep: Upkeep } | 
     overlaySeed: overlaySeed(config),
     random: systemRandom,
     nowMs: systemClock.nowMs,
+    monotonicMs: systemClock.monotonicMs,
     freeBytes: () => freeBytes(config.dataDir),
     log: log.child({ component: 'store' }),
     timing: { lateMs: config.overlay.lateMs },

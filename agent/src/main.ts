@@ -126,7 +126,7 @@ export async function runAgent(
     membership: view,
     addressBook: net.addressBook,
     own: () => net.address(),
-    nowMs: systemClock.nowMs,
+    monotonicMs: systemClock.monotonicMs,
   });
   if (store !== null && net.readers !== null) serveReaders({ ...net.readers, store, owners });
   if (upkeep !== null) await lifecycle.start({ ...bound(upkeep), name: 'upkeep' });
@@ -455,6 +455,7 @@ function makeHouse({ net, ...parts }: Parts): House {
       random: systemRandom,
       sha256: (bytes) => createHash('sha256').update(bytes).digest(),
       nowMs: systemClock.nowMs,
+      monotonicMs: systemClock.monotonicMs,
       log: log.child({ component: 'record' }),
       ciphertextPathOf,
       reissueAfterMs: REISSUE_AFTER_MS,

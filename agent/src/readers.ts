@@ -49,7 +49,7 @@ export interface OwnersDirectoryOptions {
   readonly addressBook: Pick<AddressBook, 'lookup'>;
   /** What we announce of ourselves; null while nothing listens. */
   readonly own: () => PeerAddress | null;
-  readonly nowMs: () => number;
+  readonly monotonicMs: () => number;
 }
 
 /**
@@ -68,10 +68,10 @@ export class OwnersDirectory {
 
   /** As known now; waits a little where the last look is old. */
   async all(): Promise<PeerAddress[]> {
-    const { nowMs, own } = this.#options;
-    if (nowMs() - this.#askedMs > FRESH_MS) {
+    const { monotonicMs, own } = this.#options;
+    if (monotonicMs() - this.#askedMs > FRESH_MS) {
       this.#asking ??= this.#ask().finally(() => {
-        this.#askedMs = nowMs();
+        this.#askedMs = monotonicMs();
         this.#asking = null;
       });
       await Promise.race([this.#asking, pause(PATIENCE_MS, undefined, { ref: false })]);

@@ -116,6 +116,7 @@ class BenchPeer {
       overlaySeed: self.identity.overlaySeed,
       random: systemRandom,
       nowMs: () => Date.now(),
+      monotonicMs: () => performance.now(),
       log: silentLog,
     });
   }

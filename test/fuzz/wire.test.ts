@@ -89,6 +89,7 @@ describe('malformed bytes on the wire', () => {
       chunks: new FileChunkStore(join(dir, 'chunks')),
       overlaySeed: self.identity.overlaySeed,
       nowMs: () => Date.now(),
+      monotonicMs: () => performance.now(),
       log: silentLog,
     });
     await store.start();

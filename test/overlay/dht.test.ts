@@ -30,6 +30,7 @@ async function startBook(at: number, timing: Partial<DhtTiming> = {}): Promise<D
     identity: peer.identity,
     listen: { host: '127.0.0.1', port: 0 },
     nowMs: () => Date.now(),
+    monotonicMs: () => performance.now(),
     log: silentLog,
     timing: { retryMs: 50, joinMs: 20, queryMs: 300, maxAgeMs: 60_000, freshAgeMs: 0, ...timing },
   });

@@ -48,6 +48,7 @@ async function startNode(grid: Grid, mspId: string, listen: Address | null) {
     ...{ identity, membership: grid.membership, log: silentLog },
     listen: { host: '127.0.0.1', port: 0 },
     nowMs: () => Date.now(),
+    monotonicMs: () => performance.now(),
     timing: { retryMs: 100, joinMs: 50, queryMs: 400, maxAgeMs: 2_000, freshAgeMs: 0 },
   });
   await overlay.start();
@@ -61,6 +62,7 @@ async function startNode(grid: Grid, mspId: string, listen: Address | null) {
     chunks: new FileChunkStore(join(dir, 'chunks')),
     overlaySeed: identity.overlaySeed,
     nowMs: () => Date.now(),
+    monotonicMs: () => performance.now(),
     log: silentLog,
     timing: GRID_STORE_TIMING,
   });

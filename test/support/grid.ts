@@ -269,6 +269,7 @@ export class GridNode {
       chunks: this.#faulty(new FileChunkStore(this.chunksDir)),
       overlaySeed: this.#peer.identity.overlaySeed,
       nowMs: () => Date.now(),
+      monotonicMs: () => performance.now(),
       log: (options.log ?? silentLog).child({ component: 'store', node: this.mspId }),
       timing: { ...GRID_STORE_TIMING, ...options.storeTiming },
       onEvent: (event) => {
@@ -447,6 +448,7 @@ async function startPeer(
     membership: grid.membership,
     listen: LOOPBACK,
     nowMs: () => Date.now(),
+    monotonicMs: () => performance.now(),
     log: log.child({ component: 'dht', node: peer.mspId }),
     timing: { retryMs: 100, joinMs: 50, queryMs: 400, maxAgeMs: 2_000, freshAgeMs: 0 },
   });

@@ -25,8 +25,8 @@ export async function openDoors(grid: Grid, node: GridNode, host: string): Promi
     random: grid.random,
     log: grid.options.log ?? silentLog,
   });
-  const nowMs = () => Date.now();
-  const tracker = new Tracker({ listen: { host, port: 0 }, log: silentLog, nowMs });
+  const monotonicMs = () => performance.now();
+  const tracker = new Tracker({ listen: { host, port: 0 }, log: silentLog, monotonicMs });
   await plain.start();
   await tracker.start();
   const [door, announce] = [plain.address, tracker.address];
@@ -34,7 +34,7 @@ export async function openDoors(grid: Grid, node: GridNode, host: string): Promi
   const told = { ...overlay.address, plain: door, tracker: announce };
   const owners = new OwnersDirectory({
     addressBook,
-    nowMs,
+    monotonicMs,
     membership: grid.membership,
     own: () => told,
   });

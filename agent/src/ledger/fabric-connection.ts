@@ -64,7 +64,7 @@ export class FabricConnection {
     }
     this.#session ??= this.#open();
     const { client, gateway } = await this.#session;
-    if (!(await this.#connected(client.getChannel(), Date.now() + connectMs, failFast))) {
+    if (!(await this.#connected(client.getChannel(), connectMs, failFast))) {
       this.#failedAtMs = performance.now();
       const message = `peer ${this.peer.endpoint} of ${this.peer.mspId} cannot be reached`;
       throw new LedgerError('unavailable', message, null, { step: 'connect' });
@@ -82,9 +82,10 @@ export class FabricConnection {
 
   async #connected(
     channel: ChannelInterface,
-    deadlineMs: number,
+    connectMs: number,
     failFast: boolean,
   ): Promise<boolean> {
+    const giveUpMs = performance.now() + connectMs;
     for (;;) {
       const state: number = channel.getConnectivityState(true);
       if (state === READY) {
@@ -92,12 +93,13 @@ export class FabricConnection {
       }
       const failedLately = performance.now() - this.#failedAtMs < FAILED_LATELY_MS;
       const hopeless = failFast && (state === TRANSIENT_FAILURE || failedLately);
-      if (this.#closed || hopeless || Date.now() >= deadlineMs) {
+      const leftMs = giveUpMs - performance.now();
+      if (this.#closed || hopeless || leftMs <= 0) {
         return false;
       }
       await new Promise<void>((resolve) => {
         // Called with an error at the deadline; the loop looks at the time itself.
-        channel.watchConnectivityState(state, deadlineMs, () => resolve());
+        channel.watchConnectivityState(state, Date.now() + leftMs, () => resolve());
       });
     }
   }

@@ -225,16 +225,20 @@ export class FabricLedger implements Ledger {
       const submitted = await same.submit(deadline(this.#timeouts.submitMs));
       return submitted.getBytes();
     });
-    const giveUpMs = Date.now() + this.#timeouts.commitMs;
+    const giveUpMs = performance.now() + this.#timeouts.commitMs;
     for (;;) {
       try {
         return await this.#onAnyPeer('commit', target, { txId }, async (gateway) => {
-          const leftMs = Math.max(1, giveUpMs - Date.now());
+          const leftMs = Math.max(1, giveUpMs - performance.now());
           return await gateway.newCommit(commit).getStatus(deadline(leftMs));
         });
       } catch (error) {
         const failure = ledgerError('commit', error, txId);
-        if (failure.code !== 'timeout' || Date.now() >= giveUpMs || this.#closing.signal.aborted) {
+        if (
+          failure.code !== 'timeout' ||
+          performance.now() >= giveUpMs ||
+          this.#closing.signal.aborted
+        ) {
           throw failure;
         }
         await pause(STATUS_PAUSE_MS);

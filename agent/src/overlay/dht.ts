@@ -26,6 +26,8 @@ export interface DhtOptions {
   /** Nodes of the consortium to enter by, besides those that the ledger names. */
   readonly bootstrap?: readonly Address[];
   readonly nowMs: () => number;
+  /** Never goes back: how old a looked-up address is. */
+  readonly monotonicMs: () => number;
   readonly log: Log;
   readonly timing?: Partial<DhtTiming>;
 }
@@ -144,10 +146,10 @@ export class DhtAddressBook implements AddressBook {
   ): Promise<PeerAddress | null> {
     const name = Buffer.from(overlayKey).toString('hex');
     const cached = this.#cache.get(name);
-    const ageMs = cached === undefined ? 0 : this.#options.nowMs() - cached.atMs;
+    const ageMs = cached === undefined ? 0 : this.#options.monotonicMs() - cached.atMs;
     const { freshAgeMs, maxAgeMs } = this.#timing;
     const believedMs = options.fresh ? (cached?.fresh ? freshAgeMs : 0) : maxAgeMs;
-    if (cached !== undefined && ageMs >= 0 && ageMs < believedMs) return cached.address;
+    if (cached !== undefined && ageMs < believedMs) return cached.address;
     const running = this.#running.get(name);
     if (running !== undefined) return running;
     const lookup = this.#lookup(overlayKey, name, options.fresh === true).finally(() =>
@@ -161,7 +163,7 @@ export class DhtAddressBook implements AddressBook {
     const found = await this.#get(overlayKey);
     if (found === null) return null;
     const { name: _name, mspId: _mspId, timeMs: _timeMs, ...address } = found;
-    this.#cache.set(name, { address, fresh, atMs: this.#options.nowMs() });
+    this.#cache.set(name, { address, fresh, atMs: this.#options.monotonicMs() });
     return address;
   }
 

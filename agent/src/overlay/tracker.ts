@@ -30,7 +30,7 @@ const REQUEST_MS = 5_000;
 export interface TrackerOptions {
   readonly listen: Address;
   readonly log: Log;
-  readonly nowMs: () => number;
+  readonly monotonicMs: () => number;
 }
 
 /** Plain listeners of a torrent's owners, or null for a torrent that is not kept here. */
@@ -120,7 +120,7 @@ export class Tracker {
     clients.delete(own);
     if (query.get('event')?.toString() !== 'stopped') {
       const seeds = query.get('left')?.toString() === '0';
-      clients.set(own, { host, port, seeds, atMs: this.#options.nowMs() });
+      clients.set(own, { host, port, seeds, atMs: this.#options.monotonicMs() });
     }
     const others = [...clients].filter(([name]) => name !== own).map(([, client]) => client);
     const wanted = whole(query.get('numwant'), 0, PEERS_MAX) ?? PEERS_MAX;
@@ -137,7 +137,7 @@ export class Tracker {
       if (this.#torrents.size <= TORRENTS_MAX) break;
       this.#torrents.delete(oldest);
     }
-    const nowMs = this.#options.nowMs();
+    const nowMs = this.#options.monotonicMs();
     for (const [name, { atMs }] of known) {
       if (known.size < CLIENTS_MAX && nowMs - atMs < CLIENT_MS) break;
       known.delete(name);

@@ -20,14 +20,18 @@ export interface SettleOptions {
   readonly refusals: Refusals;
   readonly log: Log;
   readonly nowMs: () => number;
+  readonly monotonicMs: () => number;
   /** Path of a file's ciphertext in the spool. */
   readonly ciphertextPathOf: (id: number) => string;
   /** A holder that has not confirmed for this long is dealt its shard again. */
   readonly reissueAfterMs: number;
 }
 
-/** Remembers when each holder was last dealt its shard again; lost at a restart, harmlessly. */
-export type ReissueTimes = Map<string, number>;
+/**
+ * When each holder was last dealt its shard again, or first seen not to have confirmed, by the
+ * monotonic clock; lost at a restart, harmlessly.
+ */
+export type ReissueTimes = Map<string, { readonly sinceMs: number; readonly again: boolean }>;
 
 /** Looks whether the file is available; deals late holders their shards again until it is. */
 export async function settleFile(
@@ -89,9 +93,14 @@ async function reissueLate(
     // It will not confirm any more.
     if (record.withdrawals?.some(({ mspId }) => mspId === holder)) continue;
     const key = `${dealing.fileId}/${holder}`;
-    const lastMs = reissued.get(key) ?? Math.max(record.recordedAtMs, file.updatedMs);
-    if (options.nowMs() - lastMs < options.reissueAfterMs) continue;
-    reissued.set(key, options.nowMs());
+    const nowMs = options.monotonicMs();
+    const since = reissued.get(key) ?? { sinceMs: nowMs, again: false };
+    reissued.set(key, since);
+    // The record may be old when we first look; a clock that was set back must not make it young.
+    const ageMs = options.nowMs() - Math.max(record.recordedAtMs, file.updatedMs);
+    const waitedMs = Math.max(nowMs - since.sinceMs, since.again ? 0 : ageMs);
+    if (waitedMs < options.reissueAfterMs) continue;
+    reissued.set(key, { sinceMs: nowMs, again: true });
     const index = position + 1;
     await options.ledger.submit(
       'keys/keys:Reissue',

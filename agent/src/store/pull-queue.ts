@@ -30,13 +30,13 @@ export class PullQueue {
   progressed(fileId: Hex): void {
     const patience = this.#patience.get(fileId);
     if (patience === undefined) return;
-    patience.sinceMs = this.#parts.nowMs();
+    patience.sinceMs = this.#parts.monotonicMs();
     patience.rests = 0;
   }
 
   /** Begins what may begin, rests what does not get on; returns when to look again. */
   async round(): Promise<number> {
-    const { catalog, store, nowMs, timing } = this.#parts;
+    const { catalog, store, monotonicMs, timing } = this.#parts;
     const files = catalog.incomplete(LOOK_MAX);
     const open = new Set(files.map((file) => file.fileId));
     for (const fileId of this.#patience.keys()) {
@@ -44,19 +44,19 @@ export class PullQueue {
     }
     const underWay = new Set(store.underWay());
     const waiting = files.filter(
-      ({ fileId }) => !underWay.has(fileId) && this.#of(fileId).restUntilMs <= nowMs(),
+      ({ fileId }) => !underWay.has(fileId) && this.#of(fileId).restUntilMs <= monotonicMs(),
     );
     for (const file of files) {
       const patience = this.#of(file.fileId);
       if (!underWay.has(file.fileId) || waiting.length === 0) continue;
-      if (nowMs() - patience.sinceMs < timing.stallMs) continue;
-      patience.restUntilMs = nowMs() + timing.stallMs * 2 ** Math.min(patience.rests, 6);
+      if (monotonicMs() - patience.sinceMs < timing.stallMs) continue;
+      patience.restUntilMs = monotonicMs() + timing.stallMs * 2 ** Math.min(patience.rests, 6);
       patience.rests += 1;
       underWay.delete(file.fileId);
       await store.rest(file);
     }
     for (const file of waiting.slice(0, Math.max(0, FILES_AT_ONCE - underWay.size))) {
-      this.#of(file.fileId).sinceMs = nowMs();
+      this.#of(file.fileId).sinceMs = monotonicMs();
       store.resume(file);
     }
     return timing.tickMs;
@@ -64,7 +64,7 @@ export class PullQueue {
 
   #of(fileId: Hex): Patience {
     const patience = this.#patience.get(fileId) ?? {
-      sinceMs: this.#parts.nowMs(),
+      sinceMs: this.#parts.monotonicMs(),
       restUntilMs: 0,
       rests: 0,
     };

@@ -43,12 +43,12 @@ export class Recall {
   }
 
   async #round(): Promise<number> {
-    const { list, nowMs, timing } = this.#parts;
+    const { list, monotonicMs, timing } = this.#parts;
     if (!this.#scanned) {
       await this.#scan();
       this.#scanned = true;
     }
-    const due = list.dueWanted(nowMs(), AT_ONCE);
+    const due = list.dueWanted(monotonicMs(), AT_ONCE);
     await Promise.all(due.map((wanted) => this.#ask(wanted)));
     return due.length === AT_ONCE ? 0 : timing.tickMs;
   }
@@ -108,7 +108,7 @@ export class Recall {
   }
 
   async #ask(wanted: Wanted): Promise<void> {
-    const { list, nowMs, timing, links, log, membership } = this.#parts;
+    const { list, monotonicMs, timing, links, log, membership } = this.#parts;
     const { fileId, askFrom, tries } = wanted;
     const present = membership.epochOf(membership.epoch())?.ranges.map(({ mspId }) => mspId) ?? [];
     const possible = askFrom.filter((mspId) => present.includes(mspId));
@@ -132,7 +132,7 @@ export class Recall {
         return list.endWanted(fileId);
       }
       log.debug('a missing file cannot be had now', { fileId, from, error });
-      list.retryWanted(wanted, nowMs() + pauseMs(timing, Math.floor(tries / 3)));
+      list.retryWanted(wanted, monotonicMs() + pauseMs(timing, Math.floor(tries / 3)));
     }
   }
 }

@@ -94,7 +94,7 @@ export class Repairer {
 
   /** What changes for one file with the epoch in force: for us, and for whom we have to tell. */
   #workOut(file: KeptFile): void {
-    const { membership, store, list, nowMs, timing, self, log } = this.#parts;
+    const { membership, store, list, monotonicMs, timing, self, log } = this.#parts;
     const manifest = decodeManifest(file.signed.manifest);
     const epochs = epochsFrom(manifest.epoch, membership, file.workedOut);
     const before = ownersUnder(manifest, epochs, membership.policy().replicas);
@@ -111,7 +111,7 @@ export class Repairer {
       added.delete(self);
       for (const mspId of survivors.includes(self) ? added : []) {
         const rank = rankOf(self, survivors, file.fileId);
-        list.addHandover(file.fileId, mspId, nowMs() + rank * timing.rankMs);
+        list.addHandover(file.fileId, mspId, monotonicMs() + rank * timing.rankMs);
       }
       if (added.size + gained.length > 0)
         log.info('chunks of a file find new owners', {
@@ -125,15 +125,15 @@ export class Repairer {
   }
 
   async #handOverAll(): Promise<number> {
-    const { list, nowMs, timing } = this.#parts;
-    const due = list.dueHandovers(nowMs(), AT_ONCE);
+    const { list, monotonicMs, timing } = this.#parts;
+    const due = list.dueHandovers(monotonicMs(), AT_ONCE);
     await Promise.all(due.map((one) => this.#handOver(one)));
     return due.length === AT_ONCE ? 0 : timing.tickMs;
   }
 
   /** Tells a new owner of its file; done once it has written it down. */
   async #handOver(handover: Handover): Promise<void> {
-    const { catalog, list, links, membership, nowMs, timing, log } = this.#parts;
+    const { catalog, list, links, membership, monotonicMs, timing, log } = this.#parts;
     const { fileId, mspId, tries } = handover;
     const file = catalog.get(fileId);
     const isMember = membership
@@ -152,26 +152,27 @@ export class Repairer {
     } catch (error) {
       log.debug('a new owner cannot be told', { fileId, mspId, error });
     }
-    list.retryHandover(handover, nowMs() + pauseMs(timing, tries));
+    list.retryHandover(handover, monotonicMs() + pauseMs(timing, tries));
   }
 
   async #recordAll(): Promise<number> {
-    const { list, nowMs, timing } = this.#parts;
-    const due = list.dueReplacements(nowMs(), AT_ONCE);
+    const { list, monotonicMs, timing } = this.#parts;
+    const due = list.dueReplacements(monotonicMs(), AT_ONCE);
     await Promise.all(due.map((one) => this.#record(one)));
     return due.length === AT_ONCE ? 0 : timing.tickMs;
   }
 
   /** Puts on the ledger that we keep chunks which were others' when the file was placed. */
   async #record(due: DueReplacement): Promise<void> {
-    const { catalog, list, ledger, membership, nowMs, timing, self, log } = this.#parts;
+    const { catalog, list, ledger, membership, monotonicMs, timing, self, log } = this.#parts;
     const { fileId, moved } = due;
     const file = catalog.get(fileId);
     if (file === null) return list.dropReplacement(fileId);
     try {
       const record = await ledger.evaluate('ledger/records:GetRecord', { fileId });
       if (record !== null && record.void !== null) return list.dropReplacement(fileId);
-      if (record === null) return list.retryReplacement(due, nowMs() + pauseMs(timing, due.tries));
+      if (record === null)
+        return list.retryReplacement(due, monotonicMs() + pauseMs(timing, due.tries));
       const epoch = membership.epoch();
       // An earlier attempt may have got there although its answer was lost.
       if (isRecorded(record, self, epoch, file.have)) return list.endReplacement(due);
@@ -182,7 +183,7 @@ export class Repairer {
       log.info('recorded that chunks are kept here now', { fileId, epoch, owner: self });
     } catch (error) {
       log.warn('a re-placement could not be recorded, will be tried again', { fileId, error });
-      list.retryReplacement(due, nowMs() + pauseMs(timing, due.tries));
+      list.retryReplacement(due, monotonicMs() + pauseMs(timing, due.tries));
     }
   }
 

@@ -16,6 +16,8 @@ export interface StoreNodeOptions {
   readonly overlaySeed: Uint8Array;
   readonly random: (bytes: number) => Uint8Array;
   readonly nowMs: () => number;
+  /** Never goes back: all waits are measured by it. */
+  readonly monotonicMs: () => number;
   readonly log: Log;
   readonly timing?: Partial<StoreTiming>;
   readonly onEvent?: (event: StoreEvent) => void;

@@ -3,7 +3,8 @@
  * record, files that are missing as a whole, who holds which copies, counters.
  *
  * Always holds: a row is written before what it asks for begins and goes when that is done, so a
- * restart loses nothing and repeats little.
+ * restart loses nothing and repeats little. `dueMs` is of a clock that never goes back and means
+ * nothing after a restart: then all rows are due.
  */
 import type { Hex, MspId } from '@blocktorrent/protocol/ledger-api.ts';
 import type { Database } from 'better-sqlite3';
@@ -58,6 +59,9 @@ export class UpkeepList {
   /** @param db migrated with `UPKEEP_MIGRATION`. */
   constructor(db: Database) {
     this.#db = db;
+    for (const table of ['handover', 'replacement', 'wanted']) {
+      db.prepare(`UPDATE ${table} SET dueMs = 0 WHERE dueMs <> 0`).run();
+    }
   }
 
   /** Runs `work` as one transaction. */

@@ -48,6 +48,8 @@ export interface UpkeepParts {
   readonly ledger: Pick<Ledger, 'evaluate' | 'submit'>;
   readonly random: (bytes: number) => Uint8Array;
   readonly nowMs: () => number;
+  /** Never goes back: all waits are measured by it. */
+  readonly monotonicMs: () => number;
   readonly log: Log;
   readonly timing: UpkeepTiming;
   /** A file's owners are those of another epoch now. */

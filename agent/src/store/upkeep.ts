@@ -85,6 +85,7 @@ export class Upkeep {
       links: new OwnerLinks({ overlay, membership, log, addressBook: node.addressBook }),
       random: node.random,
       nowMs: node.nowMs,
+      monotonicMs: node.monotonicMs,
       timing: { ...UPKEEP_TIMING, ...options.timing },
       onWorkedOut: (fileId) => this.#copies.recount(fileId),
       store,
