@@ -87,6 +87,20 @@ describe('the chaincodes', () => {
     expect(exposed).toEqual(TRANSACTIONS);
   });
 
+  it('know no clock and no chance but what the transaction brings', () => {
+    const dir = join(import.meta.dirname, '../../chaincode/src');
+    // The process around them: it starts, and refuses what is far from its own time.
+    const around = ['serve.ts', 'time-window.ts'];
+    const files = readdirSync(dir).filter((name) => name.endsWith('.ts') && !around.includes(name));
+    expect(files.length).toBeGreaterThan(25);
+    for (const name of files) {
+      const source = readFileSync(join(dir, name), 'utf8');
+      expect(source, name).not.toMatch(
+        /Date\.now|new Date|performance\.|Math\.random|random(Bytes|Int|UUID)|process\.(env|hrtime)/,
+      );
+    }
+  });
+
   it.each([
     ...(['consortium', 'records', 'audits'] as const).map((name) => ['ledger', name] as const),
     ['keys', 'keys'] as const,

@@ -179,6 +179,17 @@ describe('blocktorrent consortium', () => {
     ]);
   });
 
+  it('gives up no shard of a file that is not recorded', async () => {
+    const fileId = 'ab'.repeat(32);
+    const withdrawn = await run('Org2MSP', 'audit', 'withdraw', fileId, '--reason', 'over');
+    expect([withdrawn.code, withdrawn.value.error.message]).toEqual([
+      ...[3, expect.stringContaining(`NOT_FOUND: file ${fileId}`)],
+    ]);
+    const purged = await run('Org2MSP', 'audit', 'purge', fileId);
+    expect(purged.value.error).toMatchObject({ code: 'unknown-file' });
+    expect((await run('Org2MSP', 'audit', 'purge', 'x')).code).toBe(2);
+  });
+
   it('leaves only where the organisation names itself', async () => {
     const other = await cli('Org4MSP', 'leave', 'Org1MSP');
     expect([other.code, other.value.error.message]).toEqual([1, expect.stringContaining('nobody')]);

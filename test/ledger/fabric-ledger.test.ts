@@ -145,6 +145,19 @@ describe('peers', () => {
     foreign.close();
   });
 
+  it('of other organisations never see transient data, whatever the chaincode', async () => {
+    const config = network.ledgerConfigFor('Org1MSP');
+    const foreign = new FabricLedger({ ...config, peers: config.peers.slice(1) });
+    const argument = { key: 'transient', value: 'v' };
+    const transient = { chunk: Buffer.from('bytes') };
+    await expect(
+      submit('ledger/fixture:put', argument, { transient }, foreign),
+    ).rejects.toMatchObject({ code: 'unavailable', step: 'endorse', txId: null });
+    await submit('ledger/fixture:put', argument, {}, foreign);
+    await submit('ledger/fixture:put', argument, { transient });
+    foreign.close();
+  });
+
   it('that are all gone make a call fail as unavailable, and work again after a restart', async () => {
     const config = network.ledgerConfigFor('Org2MSP');
     const own = { ...config, peers: config.peers.slice(0, 1), timeouts: { connectMs: 1_500 } };

@@ -2,9 +2,10 @@
  * `Ledger` over Hyperledger Fabric's gateway client, unmodified. Several gateway peers, the next
  * one when one does not answer; new transactions after read conflicts; one transaction is never
  * ordered twice: an unknown outcome is asked for by transaction id.
- * Transactions of `keys` carry secrets: they are endorsed by our own organisation and go through
- * its own peers only; without one they fail as 'unavailable', and the caller queues. They are never
- * run a second time by themselves: a key must not be split twice unless the caller says so.
+ * Transient data go through peers of our own organisation only; without one they fail as 'unavailable',
+ * and the caller queues. Transactions of `keys` carry secrets: our own organisation endorses them alone,
+ * and they are never run a second time by themselves: a key must not be split twice unless the caller
+ * says so.
  */
 import { randomInt } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -53,8 +54,10 @@ const NO_LOG: EventLog = { warn: () => undefined };
 interface Target {
   readonly chaincode: string;
   readonly contractFunction: string;
-  /** Only our own organisation may see it. */
+  /** Our own organisation alone endorses it, and it is never run a second time by itself. */
   readonly ownOnly: boolean;
+  /** Transient data come along: it goes to peers of our own organisation only. */
+  readonly viaOwn?: boolean;
   /** The first peer has had its say: it comes last. */
   readonly elsewhere?: boolean;
 }
@@ -123,7 +126,7 @@ export class FabricLedger implements Ledger {
     let pauseMs = CONFLICT_PAUSE_MS;
     for (let retry = 0; ; retry += 1) {
       const attempt = await this.#attempt(
-        { ...target, elsewhere },
+        { ...target, elsewhere, viaOwn: options.transient !== undefined },
         proposalOptions,
         onTransactionId,
       );
@@ -254,7 +257,7 @@ export class FabricLedger implements Ledger {
     run: (gateway: Gateway) => Promise<R>,
   ): Promise<R> {
     const [first, ...others] = this.#inOrder(step).filter(
-      ({ peer }) => !target.ownOnly || peer.mspId === this.mspId,
+      ({ peer }) => !(target.ownOnly || target.viaOwn === true) || peer.mspId === this.mspId,
     );
     const last = first === undefined ? [] : [first];
     const usable = target.elsewhere === true ? [...others, ...last] : [...last, ...others];
