@@ -133,6 +133,26 @@ describe('contract keys', () => {
     await expect(get(AUDITOR)).rejects.toThrow(/^NOT_ALLOWED: /);
   });
 
+  it('answers after one read who says which hash the record pins, and is fooled by no other', async () => {
+    const { fabric, deposit } = trial();
+    const { result: dealing, txId: depositTx } = await deposit();
+    const [hash = ''] = dealing.shardHashes;
+    const ask = async (argument: object) => {
+      const text = JSON.stringify({ depositTx, index: 1, ...argument });
+      const done = await fabric.simulate(agentOf(3), 'keys/keys:GetShard', text, {});
+      return { shard: `${done.payload}`, reads: [...done.reads].map((key) => key.split('/')[0]) };
+    };
+    const right = await ask({});
+    expect(right.reads.toSorted()).toEqual(['dealing', 'shards-Org3MSP:shard']);
+    expect(await ask({ hash })).toEqual({ ...right, reads: ['shards-Org3MSP:shard'] });
+    expect((await ask({ hash: '66'.repeat(32) })).shard).toBe(right.shard);
+    const name = shardName(depositTx, 1);
+    fabric.writePrivate(shardCollection(orgName(3)), name, Buffer.from('forged'));
+    const forged = await ask({ hash });
+    expect(forged.reads).toContain('dealing');
+    expect(forged.shard).toBe(JSON.stringify({ shard: Buffer.from('forged').toString('base64') }));
+  });
+
   it('re-issues the same bytes to the same holder, by the depositor only', async () => {
     const { fabric, deposit } = trial();
     const { result: dealing, txId: depositTx } = await deposit();
