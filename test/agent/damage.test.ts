@@ -242,6 +242,21 @@ describe('a damaged closed batch', () => {
     expect(all(store).at(-1)).toMatchObject({ topic: DAMAGED_TOPIC });
   });
 
+  it('is found also where only an index is broken, that readings to come would meet', () => {
+    leave({ checkpointed: true });
+    for (const journal of ['-wal', '-shm']) rmSync(join(folder, FILE + journal), { force: true });
+    const database = openDatabase(join(folder, FILE));
+    const sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_autoindex_sensor_1'";
+    const page = Number(database.prepare(sql).pluck().get());
+    database.pragma('journal_mode = DELETE');
+    database.close();
+    overwrite(FILE, (bytes) => bytes.fill(0, (page - 1) * 4096, page * 4096));
+    const store = aStore();
+    expect(store.damages).toMatchObject([{ batch: 2, salvaged: COUNT }]);
+    store.append([aReading(store.nextSeq, { sensor: 'another' })]);
+    expect(sent(store)).toHaveLength(COUNT + 11);
+  });
+
   it('stays where it is when it cannot be saved now, and is saved at the next start', () => {
     leave({ checkpointed: true });
     for (const journal of ['-wal', '-shm']) rmSync(join(folder, FILE + journal), { force: true });

@@ -1,6 +1,7 @@
 /** Durable before acknowledged, over real brokers: commits, order, reconnects, dead letters. */
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
+import { join } from 'node:path';
 import type { BatchStore } from '@blocktorrent/agent/batch/batch-store.ts';
 import { Backoff } from '@blocktorrent/agent/ingest/backoff.ts';
 import type { MqttSource, MqttSourceState } from '@blocktorrent/agent/ingest/mqtt-source.ts';
@@ -9,6 +10,7 @@ import type { Reading } from '@blocktorrent/protocol/reading.ts';
 import { Aedes } from 'aedes';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { gatewayConfig, startGateway } from '../support/gateway.ts';
 import { countingMetrics, createIngest, createSource, openStore } from '../support/ingest.ts';
 import { startMosquitto } from '../support/mosquitto.ts';
 import { aFolder } from '../support/readings.ts';
@@ -330,6 +332,61 @@ describe('a bad payload', () => {
       /^payload of 10485760 bytes not kept, .*SHA-256 [0-9a-f]{64}$/,
     );
     expect(reading?.payload).toHaveLength(0);
+  });
+});
+
+describe('a gateway that was ended', () => {
+  it('knows what is in its batches, open and closed, when it comes again', async () => {
+    const broker = await aBroker();
+    const url = `mqtt://${broker.address}`;
+    const rules =
+      "[{ topic: 'site/#', sensor: /sensor, sequence: /seq, time: /time, value: /value }]";
+    const [data, remove] = aFolder();
+    cleanUps.push(remove);
+    const publisher = await aPublisher(url);
+    const say = (seq: number) =>
+      publisher.publishAsync(
+        'site/a',
+        `{"sensor":"t","seq":${seq},"time":${1.7e12 + seq},"value":1}`,
+        {
+          qos: 1,
+        },
+      );
+    for (const [start, seqs] of [
+      [1, 2],
+      [2, 3],
+      [1, 2, 3, 4],
+    ].entries()) {
+      const test = startGateway(data, gatewayConfig(data, rules, [url]));
+      await vi.waitFor(() => expect(test.gateway.counts().brokers[0]?.connected).toBe(true));
+      const before = test.gateway.counts().readings;
+      for (const seq of seqs) await say(seq);
+      await vi.waitFor(() => expect(test.gateway.counts().readings).toBe(before + seqs.length));
+      if (start === 0) test.gateway.closeBatch();
+      await test.stop();
+    }
+    const batches = openStore(join(data, 'batches'));
+    cleanUps.push(() => batches.stop());
+    const found = [...batches.recent(100)].map(({ deviceSeq, duplicateOf }) => [
+      deviceSeq,
+      duplicateOf,
+    ]);
+    expect(found).toEqual([
+      ...[
+        [1, null],
+        [2, null],
+      ],
+      ...[
+        [2, 2],
+        [3, null],
+      ],
+      ...[
+        [1, 1],
+        [2, 2],
+        [3, 4],
+        [4, null],
+      ],
+    ]);
   });
 });
 
