@@ -43,11 +43,11 @@ interface Plan {
 }
 const FULL: Plan = {
   runs: 5,
-  windowMs: 5_000,
-  budgetMs: 300_000,
+  windowMs: 4_000,
+  budgetMs: 240_000,
   depositRates: [5, 10, 25, 50, 75, 100, 150],
   queryRates: [100, 200, 400, 600, 800],
-  sendMs: 8_000,
+  sendMs: 5_000,
 };
 const QUICK: Plan = {
   runs: 3,
