@@ -16,10 +16,15 @@ export const DEFAULTS = {
   port: 1883,
   /** Payload of one PUBLISH. */
   payloadBytesMax: 1024 * 1024,
-  /** Messages queued for one persistent session; when it is full, publishers wait. */
+  /** Messages queued for one persistent session. */
   sessionMessagesMax: 60_000,
-  /** Payload bytes queued for all sessions together. */
+  /** Payload bytes queued for all sessions together; half of them for those of `publishersWaitFor`. */
   queuedBytesMax: 256 * 1024 * 1024,
+  /**
+   * Client ids for whose full queue publishers wait; `*` at the end stands for any rest. For all others
+   * the newest message is dropped: nobody may stop the sensors by subscribing and going away.
+   */
+  publishersWaitFor: ['blocktorrent-*'],
   /** Persistent sessions, and how long one is kept without its client, in running time. */
   sessionsMax: 1_000,
   sessionExpirySeconds: 14 * 86_400,
@@ -84,6 +89,10 @@ function schemaOf(folder: string) {
       payloadBytesMax: whole(1, 256 * 1024 * 1024, DEFAULTS.payloadBytesMax),
       sessionMessagesMax: whole(0, SESSION_MESSAGES_LIMIT, DEFAULTS.sessionMessagesMax),
       queuedBytesMax: whole(0, 2 ** 40, DEFAULTS.queuedBytesMax),
+      publishersWaitFor: z
+        .array(z.string({ error: 'a client id, or the beginning of one and *' }).min(1))
+        .readonly()
+        .default([...DEFAULTS.publishersWaitFor]),
       sessionsMax: whole(1, 100_000, DEFAULTS.sessionsMax),
       sessionExpirySeconds: whole(60, 10 * 365 * 86_400, DEFAULTS.sessionExpirySeconds),
       subscriptionsMax: whole(1, 100_000, DEFAULTS.subscriptionsMax),

@@ -4,7 +4,8 @@
  * Enters: a message for each persistent session subscribed to it. Leaves: the same messages, oldest
  * first, until the session's client has acknowledged them. Always holds: no packet identifier names
  * two messages of one connection, a redelivery carries DUP [MQTT-3.3.1-1], what was queued goes out
- * before what is new [MQTT-4.6.0-6], and queues are bounded: who asks `fullFor` first loses nothing.
+ * before what is new [MQTT-4.6.0-6], and queues are bounded: for sessions of `publishersWaitFor` who asks
+ * `fullFor` first loses nothing, of others the newest is dropped.
  * With a journal all of it survives the process, and a message is durable before it is acknowledged.
  * aedes's own queue keeps identifiers over a reconnect while the new connection counts from a random
  * one, so that an acknowledgement can remove the wrong message; here they are given anew. And aedes
@@ -12,6 +13,7 @@
  */
 import { Readable } from 'node:stream';
 import MemoryPersistence from 'aedes-persistence/asyncPersistence.js';
+import { createDrain, type Drain, endDrain } from './drain.ts';
 import type { Journal } from './journal.ts';
 
 /** The part of an aedes packet that a queue looks at. */
@@ -34,29 +36,15 @@ interface Queued extends QueuedPacket {
 export interface SessionLimits {
   /** Messages queued for one session, at most 65,000: there are 65,535 packet identifiers. */
   readonly sessionMessagesMax: number;
-  /** Payload bytes queued for all sessions together. */
+  /** Payload bytes queued for all sessions together; the others have half of it. */
   readonly queuedBytesMax: number;
+  /** Client ids, with `*` for any rest, for which there is to be room. */
+  readonly publishersWaitFor: readonly string[];
   /** Persistent sessions with subscriptions. */
   readonly sessionsMax: number;
   /** Topics with a retained message, and the bytes of their payloads together. */
   readonly retainedMax: number;
   readonly retainedBytesMax: number;
-}
-
-/**
- * From a connection's begin until what was queued before it is out. New messages of this connection
- * wait for it; those of an older one, which may go on for a while, do not.
- */
-interface Drain {
-  /** Keys of the messages that were queued; empty until aedes asks for them. */
-  keys: ReadonlySet<string>;
-  /** How many of them have not gone yet. */
-  left: number;
-  /** All has gone, or the connection has; what waits follows in the next turn of the event loop. */
-  isOver: boolean;
-  isFinished: boolean;
-  readonly finished: Promise<void>;
-  readonly finish: () => void;
 }
 
 /** A client as the store sees it: aedes makes one for each connection. */
@@ -182,20 +170,27 @@ export class SessionStore extends MemoryPersistence {
   }
 
   /**
-   * The first of these sessions whose queue has no room for a message, null where all have. A message
-   * for which there can never be room is not waited for: it is dropped, and counted.
+   * The first of these sessions whose queue has no room for a message and is to be waited for; null
+   * where there is none. A message for which there can never be room is dropped, and counted.
    */
   fullFor(
-    subs: readonly { clientId: string }[],
+    all: readonly { clientId: string }[],
     { payload }: Pick<QueuedPacket, 'payload'>,
   ): string | null {
     const { sessionMessagesMax, queuedBytesMax } = this.#limits;
+    const subs = all.filter(({ clientId }) => this.#isWaitedFor(clientId));
     const bytes = subs.length * (payload?.length ?? 0);
     if (sessionMessagesMax === 0 || bytes > queuedBytesMax) return null;
     const [first] = subs;
     if (first !== undefined && this.#queuedBytes + bytes > queuedBytesMax) return first.clientId;
     const full = subs.find(({ clientId }) => this.queuedFor(clientId) >= sessionMessagesMax);
     return full?.clientId ?? null;
+  }
+
+  #isWaitedFor(clientId: string): boolean {
+    return this.#limits.publishersWaitFor.some((pattern) =>
+      pattern.endsWith('*') ? clientId.startsWith(pattern.slice(0, -1)) : clientId === pattern,
+    );
   }
 
   /** Resolves when something has left a queue, or a client has gone. */
@@ -445,9 +440,9 @@ export class SessionStore extends MemoryPersistence {
     // Two subscriptions that overlap: one copy is enough [MQTT-3.3.5-1].
     if (queue.messages.has(key)) return;
     const bytes = payloadBytes(packet);
-    const full =
-      queue.messages.size >= this.#limits.sessionMessagesMax ||
-      this.#queuedBytes + bytes > this.#limits.queuedBytesMax;
+    const { sessionMessagesMax, queuedBytesMax } = this.#limits;
+    const bytesMax = this.#isWaitedFor(clientId) ? queuedBytesMax : queuedBytesMax / 2;
+    const full = queue.messages.size >= sessionMessagesMax || this.#queuedBytes + bytes > bytesMax;
     if (full) {
       queue.dropped += 1;
       this.#onDrop(clientId);
@@ -466,25 +461,6 @@ export class SessionStore extends MemoryPersistence {
       throw error;
     }
   }
-}
-
-function createDrain(): Drain {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const drain = { keys: new Set<string>(), left: 0, isOver: false, isFinished: false };
-  return { ...drain, finished: promise, finish: resolve };
-}
-
-/**
- * After the last drained message has been written, what waited may follow; until it does, what is
- * newer waits, too.
- */
-function endDrain(drain: Drain): void {
-  if (drain.isOver) return;
-  drain.isOver = true;
-  setImmediate(() => {
-    drain.isFinished = true;
-    drain.finish();
-  });
 }
 
 function keyOf(packet: QueuedPacket): string {

@@ -298,7 +298,11 @@ describe('limits', () => {
   });
 
   it('say in $SYS what is queued and dropped, to whom may read it', async () => {
-    const { url, warnings } = await aBroker({ queuedBytesMax: 5, sysEverySeconds: 0.05 });
+    const { url, warnings } = await aBroker({
+      queuedBytesMax: 5,
+      sysEverySeconds: 0.05,
+      publishersWaitFor: ['away'],
+    });
     const away = await aClient(url, { clientId: 'away', clean: false });
     await away.subscribeAsync('site/#', { qos: 1 });
     await away.endAsync();

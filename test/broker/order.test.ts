@@ -161,7 +161,8 @@ describe('messages of a topic', () => {
 });
 
 describe('a queue that is full', () => {
-  const full = { sessionMessagesMax: 5, sysEverySeconds: 0.05 };
+  const publishersWaitFor = ['gate*'];
+  const full = { sessionMessagesMax: 5, sysEverySeconds: 0.05, publishersWaitFor };
 
   it('keeps its publishers waiting, and nothing is lost', async () => {
     const warnings: unknown[] = [];
@@ -199,6 +200,37 @@ describe('a queue that is full', () => {
     expect(broker.dropped()).toBe(0);
     await vi.waitFor(() => expect(said.get('$SYS/broker/publish/messages/held')).toBe('0'));
   }, 20_000);
+
+  it('stops nobody where its session is not one to wait for', async () => {
+    const warnings: unknown[] = [];
+    const warn = (...what: unknown[]) => void warnings.push(what);
+    const broker = await aBroker({ ...full, warn });
+    await aSession(broker, 'a-display', 'site/#');
+    const publisher = await aClient(broker);
+    const all = Array.from({ length: 8 }, (_, n) =>
+      publisher.publishAsync('site/a', `${n}`, { qos: 1 }),
+    );
+    await Promise.all(all);
+    expect([broker.queuedFor('a-display'), broker.dropped()]).toEqual([5, 3]);
+    expect(warnings[0]).toEqual([
+      'queue is full, message dropped',
+      { clientId: 'a-display', dropped: 1 },
+    ]);
+  });
+
+  it('leaves half of the bytes to sessions that are waited for', async () => {
+    const bytes = { publishersWaitFor, queuedBytesMax: 1000 };
+    const broker = await aBroker(bytes);
+    await aSession(broker, 'a-display', 'site/#');
+    const publisher = await aClient(broker);
+    const publish = () => publisher.publishAsync('site/a', 'x'.repeat(100), { qos: 1 });
+    for (let n = 0; n < 8; n += 1) await publish();
+    expect([broker.queuedFor('a-display'), broker.dropped()]).toEqual([5, 3]);
+    await aSession(broker, SESSION.clientId, 'site/#');
+    for (let n = 0; n < 5; n += 1) await publish();
+    expect(broker.queuedFor(SESSION.clientId)).toBe(5);
+    expect(broker.dropped()).toBe(8);
+  });
 
   it('lets a subscriber that publishes into it empty it', async () => {
     const broker = await aBroker(full);
