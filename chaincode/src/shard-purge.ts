@@ -107,7 +107,10 @@ async function purgeFromBundle(
   await putGuarded(ctx, KEYS_KEY.bundlePlace(bundle, holder), { rest: txId }, holder);
 }
 
-/** What is stored under a name, or null. @throws Refusal NOT_FOUND where this peer has not got it */
+/**
+ * What is stored under a name, if it can be a shard or a bundle by its length; otherwise null.
+ * @throws Refusal NOT_FOUND where this peer has not got it
+ */
 async function valueAt(
   ctx: Context,
   reader: ShardReader,
@@ -119,6 +122,8 @@ async function valueAt(
   if (value !== null) return value;
   const hash = await ctx.stub.getPrivateDataHash(shardCollection(holder), name);
   if (hash.length === 0) return null;
+  // Too long to be what it should be: somebody's junk, which must not stop the rest.
+  if ((await reader.privateValue(name, Number.POSITIVE_INFINITY)) !== null) return null;
   throw new Refusal('NOT_FOUND', `${name} never reached this peer: ask another one of ${holder}`);
 }
 

@@ -180,6 +180,17 @@ describe('purging a shard', () => {
     expect(await get(dealing)).not.toBeNull();
   });
 
+  it('passes over what is far too long to be a shard, whoever put it there', async () => {
+    const { fabric, random, alone, get, purge } = trial(1);
+    const { result: dealing } = await alone();
+    const junk = { ...dealing, depositTx: toHex(random.bytes(32)) };
+    const name = shardName(junk.depositTx, 1);
+    fabric.writePrivate(COLLECTION, name, new Uint8Array(LIMITS.evidenceBytesMax + 1));
+    const { result } = await purge([junk, dealing]);
+    expect(result).toEqual([{ depositTx: dealing.depositTx, index: 1 }]);
+    expect(await get(dealing)).toBeNull();
+  });
+
   it('keeps what it cannot read in a bundle of somebody’s making', async () => {
     const { fabric, together, purge, privateNames } = trial(2);
     const { result: dealings, txId: bundle } = await together();
