@@ -21,7 +21,7 @@ import { newestSample } from './batch/newest-sample.ts';
 import type { Config } from './config/schema.ts';
 import type { House } from './house.ts';
 import { createDecode } from './ingest/decode.ts';
-import { createDecoderMemory } from './ingest/decoder-memory.ts';
+import { createDecoderMemory, type StoredMemory } from './ingest/decoder-memory.ts';
 import { DUPLICATES_REMEMBERED, Duplicates } from './ingest/duplicates.ts';
 import type { DecoderMemory } from './ingest/finding.ts';
 import { Ingest, type IngestMetrics, ownReading, type ReadingStore } from './ingest/ingest.ts';
@@ -121,9 +121,9 @@ export class Gateway {
     // What we say of ourselves is no reading, whatever the rules.
     const ownTopic = statusTopicOf(config, mqtt);
     this.#ingest = new Ingest({
-      store: guarded(this.#store, this.#disk),
+      store: guarded(this.#store, this.#disk, memory),
       admits: (topic, nowMs) => topic !== ownTopic && this.#disk.admits(topic, nowMs),
-      decode: createDecode(mqtt.rules, memory),
+      decode: createDecode(mqtt.rules, memory.later),
       duplicates,
       clock: systemClock,
       bootId: bootId(),
@@ -406,13 +406,14 @@ export function openQuarantine(config: Config): Quarantine {
   });
 }
 
-/** The store, as long as there is room for more. */
-function guarded(store: BatchStore, disk: DiskKeeper): ReadingStore {
+/** The store, as long as there is room for more, and not before what decoders have learnt. */
+function guarded(store: BatchStore, disk: DiskKeeper, memory: StoredMemory): ReadingStore {
   return {
     get nextSeq() {
       return store.nextSeq;
     },
     append(readings) {
+      memory.flush();
       disk.requireRoom();
       store.append(readings);
     },

@@ -352,6 +352,21 @@ describe('Sparkplug B', () => {
     database.close();
   });
 
+  it('writes down many births with one sync, and not before it is told to', () => {
+    const database = openDatabase(':memory:');
+    const memory = createDecoderMemory(database, silentLog);
+    const decode = createDecode(rules, memory.later);
+    take(decode, 'NBIRTH', birth);
+    for (let device = 0; device < 50; device += 1) {
+      take(decode, `DBIRTH/${device}`, aPayload(NOW_MS, null, []));
+    }
+    const stored = database.prepare('SELECT count(*) FROM memory').pluck();
+    expect(stored.get()).toBe(0);
+    memory.flush();
+    expect(stored.get()).toBe(52);
+    database.close();
+  });
+
   it('writes of each birth no more than it says, however much its node has', () => {
     const written: number[] = [];
     const inner = volatileMemory();

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { BatchStore } from '@blocktorrent/agent/batch/batch-store.ts';
 import { Backoff } from '@blocktorrent/agent/ingest/backoff.ts';
 import type { MqttSource, MqttSourceState } from '@blocktorrent/agent/ingest/mqtt-source.ts';
+import { openReadOnly } from '@blocktorrent/agent/runtime/sqlite.ts';
 import { type Broker, startBroker } from '@blocktorrent/broker/broker.ts';
 import type { Reading } from '@blocktorrent/protocol/reading.ts';
 import { Aedes } from 'aedes';
@@ -14,6 +15,7 @@ import { gatewayConfig, startGateway } from '../support/gateway.ts';
 import { countingMetrics, createIngest, createSource, openStore } from '../support/ingest.ts';
 import { startMosquitto } from '../support/mosquitto.ts';
 import { aFolder } from '../support/readings.ts';
+import { aPayload, aTopic, metric } from '../support/sparkplug.ts';
 import { requireTool } from '../support/tools.ts';
 
 const SESSION = 'blocktorrent-gateway-1';
@@ -336,6 +338,25 @@ describe('a bad payload', () => {
 });
 
 describe('a gateway that was ended', () => {
+  it('has written down what a birth said, once that is acknowledged', async () => {
+    const broker = await aBroker();
+    const url = `mqtt://${broker.address}`;
+    const [data, remove] = aFolder();
+    cleanUps.push(remove);
+    const rules = "[{ topic: 'spBv1.0/#', decoder: sparkplug }]";
+    const test = startGateway(data, gatewayConfig(data, rules, [url]));
+    cleanUps.push(() => test.stop());
+    await vi.waitFor(() => expect(test.gateway.counts().brokers[0]?.connected).toBe(true));
+    const publisher = await aPublisher(url);
+    const birth = aPayload(1.7e12, 0, [metric({ name: 'temp', alias: 1, float: 1 })]);
+    await publisher.publishAsync(aTopic('NBIRTH'), Buffer.from(birth), { qos: 1 });
+    await vi.waitFor(() => expect(test.gateway.counts().readings).toBe(1));
+    const database = openReadOnly(join(data, 'decoders.sqlite'));
+    const known = database.prepare("SELECT key FROM memory WHERE key GLOB 'spb/*' ORDER BY key");
+    expect(known.pluck().all()).toEqual(['spb/plant/edge-1', 'spb/plant/edge-1/']);
+    database.close();
+  });
+
   it('knows what is in its batches, open and closed, when it comes again', async () => {
     const broker = await aBroker();
     const url = `mqtt://${broker.address}`;

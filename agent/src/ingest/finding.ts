@@ -32,7 +32,7 @@ export type Decoder = (input: DecoderInput) => Finding;
 /** What decoders must still know after a restart, e.g. which alias stands for which metric. */
 export interface DecoderMemory {
   get(key: string): string | null;
-  /** Durable when it returns, if the disk takes it; never throws for that. */
+  /** Durable before its reading is acknowledged, if the disk takes it; never throws for that. */
   put(key: string, value: string): void;
 }
 
