@@ -84,6 +84,10 @@ async function collision(): Promise<void> {
     await Promise.all([1, 2, 3].map(() => submit('keys/fixture:increment', { key })));
   }
 }
+const keyless = () => {
+  const config = network.ledgerConfigFor(MSP_ID);
+  return new FabricLedger({ ...config, keyFile: `${config.keyFile}.gone` });
+};
 const closed = async () => {
   const other = ledgerOf([]);
   other.close();
@@ -147,6 +151,10 @@ const ROWS: readonly Row[] = [
   {
     ...{ what: 'a transaction that lost against another', code: 'conflict', step: 'commit' },
     fail: () => failure(collision),
+  },
+  {
+    ...{ what: 'a key that cannot be read', code: 'endorse', step: 'endorse', unsent: true },
+    fail: () => failure(() => submit('ledger/fixture:put', PUT, keyless())),
   },
   {
     ...{ what: 'a call without any peer', code: 'unavailable', step: 'endorse', unsent: true },
