@@ -14,7 +14,7 @@ import { Network, type NetworkLedgerConfig } from '../devledger/src/network.ts';
 import type { OrganisationPki } from '../devledger/src/pki.ts';
 import { startFabricNetwork } from '../fabric/src/network.ts';
 import { writeAgentConfig } from './house-config.ts';
-import type { Processes } from './processes.ts';
+import type { Processes, ReadyLine } from './processes.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const BLOCKTORRENT = join(ROOT, 'agent/bin/blocktorrent.js');
@@ -39,6 +39,14 @@ export interface CastOptions {
   readonly upkeep?: object;
   /** More of each agent's section `overlay`. */
   readonly overlayOf?: (mspId: MspId) => object;
+  /** Address of a broker that runs already; one is started unless said. */
+  readonly broker?: string;
+  /** The gateway's way to each peer of the ledger, `host:port` to the same; direct unless said. */
+  readonly gatewayEndpoint?: (endpoint: string) => Promise<string>;
+  /** What the gateway runs, an installed `blocktorrent.js`; the checkout's own unless said. */
+  readonly gatewayScript?: string;
+  /** More of the gateway's environment. */
+  readonly gatewayEnv?: Readonly<Record<string, string>>;
   /** How keys are split; the consortium's default unless said. */
   readonly scheme?: KeyScheme;
   /** Shards that a key is split into; 3 unless said. */
@@ -86,12 +94,10 @@ const POLICY = {
 /** Starts everything but the sensors; resolves when every organisation is registered. */
 export async function castAndStart(options: CastOptions): Promise<Cast> {
   const { processes, sensorLog, onStep = () => undefined } = options;
-  const brokerStarting = processes.start({
-    name: 'broker',
-    script: join(ROOT, 'broker/src/main.ts'),
-    args: ['--listen', '127.0.0.1:0'],
-    waitForLine: true,
-  });
+  const brokerStarting =
+    options.broker === undefined
+      ? startBroker(processes, ['--listen', '127.0.0.1:0'])
+      : { address: options.broker };
   const network = await startNetwork(options);
   onStep(
     options.ledger === 'fabric'
@@ -137,9 +143,10 @@ export async function castAndStart(options: CastOptions): Promise<Cast> {
       const config = configs.get(mspId)?.path ?? '';
       await processes.start({
         name: `agent ${mspId}`,
-        script: BLOCKTORRENT,
+        script: (mspId === source ? options.gatewayScript : undefined) ?? BLOCKTORRENT,
         args: ['run', '--config', config],
         waitForLine: false,
+        ...(mspId === source ? { env: options.gatewayEnv ?? {} } : {}),
         ...(onLog === undefined ? {} : { onLog }),
       });
     },
@@ -159,6 +166,12 @@ export async function castAndStart(options: CastOptions): Promise<Cast> {
   await registered(cast, mspIds.length, options);
   onStep(`${mspIds.length} agents run, registered on the ledger; ${source} is also the gateway`);
   return cast;
+}
+
+/** Starts our broker as the process `broker`; its ready line has its `address`. */
+export function startBroker(processes: Processes, args: readonly string[]): Promise<ReadyLine> {
+  const script = join(ROOT, 'broker/src/main.ts');
+  return processes.start({ name: 'broker', script, args, waitForLine: true });
 }
 
 async function startNetwork(options: CastOptions): Promise<CastNetwork> {
@@ -192,7 +205,8 @@ async function writeConfigs(options: CastOptions, network: CastNetwork, broker: 
   const { batch = { maxAgeMs: 3_000 } } = options;
   for (const [index, { mspId, overlay }] of [...network.organisations, network.auditor].entries()) {
     const audits = mspId === network.auditor.mspId;
-    const { mspId: _, ...ledger } = network.ledgerConfigFor(mspId);
+    const { mspId: _, peers, ...rest } = network.ledgerConfigFor(mspId);
+    const ledger = { ...rest, peers: index === 0 ? await rerouted(peers, options) : peers };
     const config = await writeAgentConfig({
       mspId,
       name: index === 0 ? 'gateway-1' : audits ? 'auditor' : 'admin',
@@ -209,6 +223,14 @@ async function writeConfigs(options: CastOptions, network: CastNetwork, broker: 
     configs.set(mspId, config);
   }
   return configs;
+}
+
+/** The ledger's peers as the gateway reaches them. */
+function rerouted(peers: NetworkLedgerConfig['peers'], { gatewayEndpoint }: CastOptions) {
+  if (gatewayEndpoint === undefined) return peers;
+  return Promise.all(
+    peers.map(async (peer) => ({ ...peer, endpoint: await gatewayEndpoint(peer.endpoint) })),
+  );
 }
 
 /** The consortium is founded by its first organisation, with every member's overlay root. */

@@ -15,6 +15,8 @@ export interface StartOptions {
   readonly args: readonly string[];
   /** Wait for the first line of standard output that is a JSON object. */
   readonly waitForLine: boolean;
+  /** More of its environment. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Sees each line of its standard error. */
   readonly onLog?: (line: string) => void;
 }
@@ -41,12 +43,12 @@ export class Processes {
 
   /** Starts a child; @throws Error with the end of its log when it dies before it is ready. */
   async start(options: StartOptions): Promise<ReadyLine> {
-    const { name, script, args, waitForLine, onLog } = options;
+    const { name, script, args, waitForLine, env, onLog } = options;
     await mkdir(this.#logDir, { recursive: true });
     const logPath = join(this.#logDir, `${name}.log`);
     const child = spawn(process.execPath, [script, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, NODE_NO_WARNINGS: '1' },
+      env: { ...process.env, NODE_NO_WARNINGS: '1', ...env },
     });
     const log = createWriteStream(logPath, { flags: 'a' });
     child.stderr.pipe(log);

@@ -137,7 +137,7 @@ export class IdleGateway {
 }
 
 /** The agent in `folder` as the Debian package has it in /usr/lib; returns the path of its program. */
-async function install(folder: string): Promise<string> {
+export async function install(folder: string): Promise<string> {
   await bundleAgent(ROOT, join(folder, 'agent/bin'));
   copyFileSync(join(ROOT, 'agent/package.json'), join(folder, 'agent/package.json'));
   symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'));

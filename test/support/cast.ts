@@ -13,11 +13,27 @@ export interface Stage extends Cast {
   readonly processes: Processes;
 }
 
-/** Starts 4 organisations (or as many as `options` say) and an auditor around the tests of this file; call it in `describe`. */
-export function useCast(
-  options: Partial<Pick<CastOptions, 'organisations'>> &
-    Omit<CastOptions, 'organisations' | 'workDir' | 'processes' | 'signal' | 'sensorLog'>,
-): () => Stage {
+type StageOptions = Partial<Pick<CastOptions, 'organisations'>> &
+  Omit<CastOptions, 'organisations' | 'workDir' | 'processes' | 'signal' | 'sensorLog'>;
+
+/** Starts 4 organisations (or as many as `options` say) and an auditor in a folder; whoever calls ends them. */
+export async function stageIn(
+  workDir: string,
+  processes: Processes,
+  options: StageOptions,
+  signal: AbortSignal = new AbortController().signal,
+): Promise<Stage> {
+  const sensorLog = join(workDir, 'sensors.jsonl');
+  const cast = await castAndStart({
+    organisations: 4,
+    ...options,
+    ...{ workDir, processes, signal, sensorLog },
+  });
+  return { ...cast, workDir, processes };
+}
+
+/** The same around the tests of this file; call it in `describe`. */
+export function useCast(options: StageOptions): () => Stage {
   const stopping = new AbortController();
   let stage: Stage | null = null;
   let workDir = '';
@@ -26,15 +42,7 @@ export function useCast(
   beforeAll(async () => {
     workDir = await mkdtemp(join(tmpdir(), 'bt-'));
     processes = new Processes(join(workDir, 'logs'));
-    const cast = await castAndStart({
-      organisations: 4,
-      ...options,
-      workDir,
-      processes,
-      signal: stopping.signal,
-      sensorLog: join(workDir, 'sensors.jsonl'),
-    });
-    stage = { ...cast, workDir, processes };
+    stage = await stageIn(workDir, processes, options, stopping.signal);
   });
   afterAll(async () => {
     stopping.abort();
