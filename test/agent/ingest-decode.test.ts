@@ -162,6 +162,15 @@ describe('duplicates', () => {
     expect(known.check(aReading(2, { ...plain, dup: true }), 4)).toBeNull();
   });
 
+  it('are, without a sequence, what is retained and has come before', () => {
+    const known = new Duplicates();
+    const plain = { sensor: null, deviceSeq: null, deviceMs: null } as const;
+    expect(known.check(aReading(1, { ...plain, retain: true }), 1)).toBeNull();
+    expect(known.check(aReading(1, { ...plain, retain: true }), 2)).toBe(1);
+    expect(known.check(aReading(2, { ...plain, retain: true }), 3)).toBeNull();
+    expect(known.check(aReading(1, plain), 4)).toBeNull();
+  });
+
   it('forget readings whose commit failed, and nothing else', () => {
     const known = new Duplicates();
     known.check(aReading(1), 1);

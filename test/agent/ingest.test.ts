@@ -338,6 +338,33 @@ describe('a bad payload', () => {
 });
 
 describe('a gateway that was ended', () => {
+  it('marks what is retained, and comes again with each subscription', async () => {
+    const broker = await aBroker();
+    const url = `mqtt://${broker.address}`;
+    const [data, remove] = aFolder();
+    cleanUps.push(remove);
+    const publisher = await aPublisher(url);
+    for (const [start, value] of ['20', '20', '21'].entries()) {
+      await publisher.publishAsync('site/a', value, { qos: 1, retain: true });
+      const rules = "[{ topic: 'site/#', decoder: number }]";
+      const test = startGateway(data, gatewayConfig(data, rules, [url]));
+      await vi.waitFor(() => expect(test.gateway.counts().brokers[0]?.connected).toBe(true));
+      await vi.waitFor(() => expect(test.gateway.counts().readings).toBe(1 + 2 * start));
+      await test.stop();
+    }
+    const batches = openStore(join(data, 'batches'));
+    cleanUps.push(() => batches.stop());
+    const found = [...batches.recent(100)].map(({ payload, retain, duplicateOf }) => {
+      return [Buffer.from(payload).toString(), retain, duplicateOf !== null];
+    });
+    const count = (...row: unknown[]) =>
+      found.filter((one) => JSON.stringify(one) === JSON.stringify(row)).length;
+    // The first subscription finds it there; each later one has what was queued, and it again.
+    expect([count('20', true, false), count('20', false, false)]).toEqual([1, 1]);
+    expect([count('20', true, true), count('21', true, true)]).toEqual([1, 1]);
+    expect([count('21', false, false), found.length]).toEqual([1, 5]);
+  });
+
   it('has written down what a birth said, once that is acknowledged', async () => {
     const broker = await aBroker();
     const url = `mqtt://${broker.address}`;

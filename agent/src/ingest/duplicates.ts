@@ -5,8 +5,8 @@
  * own sequence decides where there is one, together with the topic and its time, so that a sensor
  * which counts from 1 again after a restart, or counts each of its topics, repeats nothing. One that
  * says no time repeats itself only where the payload is the same, too. Without a sequence only what
- * the broker flags as sent again (DUP) can be a repetition, if the same payload came on the same
- * topic before.
+ * the broker flags as sent again (DUP), or as retained, which comes with each subscription, can be a
+ * repetition, if the same payload came on the same topic before.
  * Always holds: nothing is forgotten before `capacity` newer readings, nor kept for more than twice as
  * many (`seen-table.ts`); after a crash `learn` builds the knowledge again from the newest batches. What is known of a
  * reading is 64 bits of a hash with a secret seed: one new reading of 10^14 is taken for a repetition.
@@ -24,7 +24,7 @@ export const DUPLICATES_REMEMBERED = 65_536;
 /** The part of a reading that tells whether it was here before. */
 export type Identity = Pick<
   Reading,
-  'topic' | 'payload' | 'sensor' | 'deviceSeq' | 'deviceMs' | 'dup'
+  'topic' | 'payload' | 'sensor' | 'deviceSeq' | 'deviceMs' | 'dup' | 'retain'
 >;
 
 /** Knowledge of the newest readings, by their identity. */
@@ -43,7 +43,7 @@ export class Duplicates {
     const { low, high } = this.#key.of(identity);
     const earlier = this.#seqs.get(low, high);
     const counts = identity.deviceSeq !== null && identity.sensor !== null;
-    if (earlier !== undefined && (counts || identity.dup)) return earlier;
+    if (earlier !== undefined && (counts || identity.dup || identity.retain)) return earlier;
     // Without a sequence equal payloads are usual; the newest stands for them.
     this.#seqs.set(low, high, seq);
     return null;
@@ -60,7 +60,8 @@ export class Duplicates {
   /** Remembers what is in the batches already, oldest first. */
   learn(readings: Iterable<Reading>): void {
     for (const reading of readings) {
-      if (reading.duplicateOf === null) this.check({ ...reading, dup: false }, reading.seq);
+      if (reading.duplicateOf === null)
+        this.check({ ...reading, dup: false, retain: false }, reading.seq);
     }
   }
 }
