@@ -1,4 +1,6 @@
 /** Whatever comes as a payload, in any format: never an exception; and all formats in one batch. */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { verifyBatch } from '@blocktorrent/agent/audit/verify-batch.ts';
 import { batchRulesOf } from '@blocktorrent/agent/batch/batch-rule.ts';
 import { createDecode, volatileMemory } from '@blocktorrent/agent/ingest/decode.ts';
@@ -108,6 +110,28 @@ describe('every decoder', () => {
     const names = `[{"bn":"${'a'.repeat(980)}","n":"x","v":1}${',{"n":"y","v":1}'.repeat(16_000)}]`;
     expect(refusalOf('senml-json', text(names))).toMatch(/characters of names/);
   });
+
+  it('keeps little of the topics and devices that it is told of, however many there are', () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const heapMiB = () => {
+      collect();
+      return process.memoryUsage().heapUsed / 2 ** 20;
+    };
+    const number = createDecode([{ topic: '#', decoder: 'number' }]);
+    const sparkplug = createDecode([{ topic: '#', decoder: 'sparkplug' }]);
+    const before = heapMiB();
+    for (let n = 0; n < 1500; n += 1) {
+      // A string of its own, as one from the wire is.
+      number(Buffer.from(`${n}/${'x'.repeat(65_000)}`).toString(), text('1'), NOW_MS);
+    }
+    for (let n = 0; n < 60_000; n += 1) {
+      sparkplug(aTopic(`DDATA/${n}`), Uint8Array.of(0x18, n & 127), NOW_MS);
+    }
+    expect(heapMiB() - before).toBeLessThan(30);
+    // What they keep must be alive until here.
+    expect([number('a', text('1'), 0), sparkplug('a', text('1'), 0)]).toHaveLength(2);
+  }, 30_000);
 
   it('takes random bytes and cut and flipped payloads without an exception', () => {
     const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 1e9));

@@ -47,8 +47,9 @@ const DECODERS: Readonly<Record<DecoderName, CreateDecoder>> = {
   sparkplug: createSparkplugDecoder,
 };
 
-/** Topics whose rule is remembered; more than that are looked up each time. */
+/** Topics whose rule is remembered; more, and longer ones, are looked up each time. */
 const TOPICS_REMEMBERED_MAX = 10_000;
+const TOPIC_REMEMBERED_CHARS_MAX = 1_000;
 const REFUSAL_CHARS_MAX = 300;
 /** Names, units and texts of all samples of one payload; a commit holds as many payloads as fit. */
 const TEXT_CHARS_MAX = 8 * LIMITS.payloadBytesMax;
@@ -73,7 +74,9 @@ export function createDecode(
     const remembered = known.get(topic);
     if (remembered !== undefined) return remembered;
     const found = decoders.find(({ filter }) => matchesFilter(filter, topic)) ?? null;
-    if (known.size < TOPICS_REMEMBERED_MAX) known.set(topic, found);
+    if (known.size < TOPICS_REMEMBERED_MAX && topic.length <= TOPIC_REMEMBERED_CHARS_MAX) {
+      known.set(topic, found);
+    }
     return found;
   };
   return (topic, payload, receivedMs) => {

@@ -34,6 +34,8 @@ interface KnownBirth {
 const NODES_MAX = 1000;
 /** The same for births, by the length of what is stored of them. */
 const TEXT_CHARS_MAX = 16 * 1024 * 1024;
+/** What each costs besides, in the same measure. */
+const BIRTH_CHARS = 600;
 /** `seq` goes from 0 to 255, and begins again. */
 const SEQ_MODULUS = 256;
 
@@ -126,7 +128,7 @@ export class Births {
       of,
       byName: new Map(metrics.map((one) => [one.name, one])),
       byAlias: new Map(withAlias as [string, BornMetric][]),
-      chars: chars + 2 * key.length,
+      chars: BIRTH_CHARS + chars + 2 * key.length,
     };
     this.#forget(key);
     this.#births.set(key, known);
