@@ -14,19 +14,23 @@ const PIECE_BYTES = 1024 * 1024;
 const RING_PIECES = 4;
 const WRITE_BYTES = 1024 * 1024;
 
+/** Buffers for `readPieces`, of `pieceBytes` each; give them back when you are done with its pieces. */
+export function pieceRing(pieceBytes = PIECE_BYTES): Uint8Array[] {
+  return Array.from({ length: RING_PIECES }, () => new Uint8Array(pieceBytes));
+}
+
 /**
- * The file's bytes in pieces of at most `pieceBytes`, each read while the one before it is used. A
- * piece stays as it is while the next two are used, then its memory is used again: keep none.
+ * The file's bytes in pieces as large as a buffer of the ring, each read while the one before it is
+ * used. A piece stays as it is while the next two are used, then its memory is used again: keep none.
  */
 export async function* readPieces(
   path: string,
-  pieceBytes = PIECE_BYTES,
+  ring = pieceRing(),
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const file = await open(path, 'r');
-  const ring = Array.from({ length: RING_PIECES }, () => new Uint8Array(pieceBytes));
   let turn = 0;
   const readNext = () => {
-    const reading = file.read(ring[turn++ % RING_PIECES] ?? new Uint8Array(pieceBytes));
+    const reading = file.read(ring[turn++ % RING_PIECES] ?? new Uint8Array(PIECE_BYTES));
     // Until it is asked for, or if it never is, a failure has nobody else to hear it.
     return { reading, settled: Promise.allSettled([reading]) };
   };

@@ -21,7 +21,7 @@ import {
   paddingFor,
   paddingFrameHeader,
 } from '@blocktorrent/protocol/padding.ts';
-import { readPieces, writePieces, writeWhole } from '../crypto/files.ts';
+import { giveBack, pieceRing, readPieces, writePieces, writeWhole } from '../crypto/files.ts';
 import { nodeAead } from '../crypto/node-aead.ts';
 import { ChunkHasher } from './chunk-hasher.ts';
 import { FRAME_BYTES, zstdFrames } from './zstd-frames.ts';
@@ -118,13 +118,18 @@ async function compress(
   signal: AbortSignal,
 ): Promise<number> {
   let plainBytes = 0;
+  const ring = pieceRing(FRAME_BYTES);
   async function* counted(): AsyncGenerator<Uint8Array, void, undefined> {
-    for await (const piece of readPieces(inputPath, FRAME_BYTES)) {
+    for await (const piece of readPieces(inputPath, ring)) {
       plainBytes += piece.length;
       yield piece;
     }
   }
-  await writePieces(outputPath, zstdFrames(counted()), { signal });
+  try {
+    await writePieces(outputPath, zstdFrames(counted()), { signal });
+  } finally {
+    ring.forEach(giveBack);
+  }
   return plainBytes;
 }
 
@@ -140,9 +145,14 @@ async function encrypt(
   const { totalBytes: paddedBytes, frameBytes } = paddingFor(compressedBytes);
   const ciphertextBytes = encryptedBytesOf(paddedBytes, recipients.length);
   const hasher = new ChunkHasher(ciphertextBytes, chunksTarget, chunkBounds);
-  const padded = withPadding(readPieces(compressedPath), frameBytes);
+  const ring = pieceRing();
+  const padded = withPadding(readPieces(compressedPath, ring), frameBytes);
   const ciphertext = encryptStream(padded, recipients, random, nodeAead);
-  await writeWhole(outputPath, hashed(ciphertext, hasher), { signal });
+  try {
+    await writeWhole(outputPath, hashed(ciphertext, hasher), { signal });
+  } finally {
+    ring.forEach(giveBack);
+  }
   const ciphertextSha256 = await finished(hasher, outputPath);
   const { chunkBytes, chunkCount, digests, pieces } = hasher;
   const info = encodeInfo({
