@@ -11,7 +11,7 @@ import {
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseConfig } from '@blocktorrent/agent/config/load.ts';
-import { canonicalRow } from '@blocktorrent/agent/ingest/table-source.ts';
+import { canonicalRow, TableSource } from '@blocktorrent/agent/ingest/table-source.ts';
 import {
   WATCHED_FOLDER_MIGRATION,
   WatchedFolder,
@@ -20,7 +20,7 @@ import {
 import { FILE_QUEUE_MIGRATIONS, FileQueue } from '@blocktorrent/agent/runtime/file-queue.ts';
 import { silentLog } from '@blocktorrent/agent/runtime/log.ts';
 import { migrate } from '@blocktorrent/agent/runtime/migrate.ts';
-import { type Database, openDatabase } from '@blocktorrent/agent/runtime/sqlite.ts';
+import { type Database, openDatabase, openReadOnly } from '@blocktorrent/agent/runtime/sqlite.ts';
 import type { Reading } from '@blocktorrent/protocol/reading.ts';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { gatewayConfig, startGateway, type TestGateway } from '../support/gateway.ts';
@@ -102,6 +102,37 @@ describe('a table', () => {
     const third = aGateway('table: row');
     cleanUps.push(() => third.gateway.stop());
     await vi.waitFor(() => expect(third.readings.map(({ deviceSeq }) => deviceSeq)).toEqual([7]));
+  });
+
+  it('is read in pages of bytes as well as of rows, whatever is in it', async () => {
+    rows.exec(
+      "WITH RECURSIVE n(i) AS (SELECT 1 UNION SELECT i + 1 FROM n WHERE i < 30) \
+      INSERT INTO row SELECT i, 1, printf('%.*c', 1000000, 'x') FROM n",
+    );
+    const pages: number[] = [];
+    let page = 0;
+    let taken: (() => void) | undefined;
+    const source = new TableSource({
+      ...{ file: path('rows.sqlite'), table: 'row', cursor: 'id', topic: 't', everyMs: 60_000 },
+      ...{ rowsMax: 500, start: null, log: silentLog, remember: () => undefined, openReadOnly },
+      admits: () => true,
+      sink: {
+        take: (message, from) => {
+          page += 1;
+          taken = () => void from.acknowledge(Array.from({ length: page }, () => 1));
+          expect(message.payload.length).toBeGreaterThan(1_000_000);
+        },
+        flush: () => {
+          taken?.();
+          pages.push(page);
+          page = 0;
+          taken = undefined;
+        },
+      },
+    });
+    cleanUps.push(() => source.stop());
+    source.start();
+    await vi.waitFor(() => expect(pages).toEqual([9, 9, 9, 3]));
   });
 
   it.each([

@@ -49,9 +49,16 @@ export interface SourceState {
 
 /** Name of the sample that says which row a reading is. */
 export const CURSOR_SAMPLE = '$cursor';
+/** Payload bytes of one look, and one row more: rows may hold pictures. */
+const PAGE_BYTES_MAX = 8 * 1024 * 1024;
 const ROW_IDS: readonly string[] = ['rowid', '_rowid_', 'oid'];
 /** Where the cursor stands in a row beside the row's own columns. */
 const CURSOR_ALIAS = 'blocktorrent cursor';
+
+interface Row {
+  readonly cursor: Cursor;
+  readonly payload: Uint8Array;
+}
 
 /** See the header. */
 export class TableSource {
@@ -87,12 +94,12 @@ export class TableSource {
 
   /** Takes what is new, one page; the next one follows at once where this one is full. */
   #look(): void {
-    const { everyMs, rowsMax, log } = this.#options;
+    const { everyMs, log } = this.#options;
     try {
-      const taken = this.#page();
+      const isFull = this.#page();
       if (this.#reason !== null) log.info('rows are taken again', { source: this.state.name });
       this.#reason = null;
-      this.#again(taken === rowsMax ? 0 : everyMs);
+      this.#again(isFull ? 0 : everyMs);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       if (this.#reason !== reason)
@@ -102,11 +109,11 @@ export class TableSource {
     }
   }
 
-  /** Number of rows that are in a batch now. Throws when there is a reason why they are not. */
-  #page(): number {
+  /** Whether there may be more rows. Throws when there is a reason why these are in no batch. */
+  #page(): boolean {
     const { topic, sink, admits, remember, onTaken } = this.#options;
     if (!admits()) throw new Error('the disk is full, and new readings are not taken: rows wait');
-    const rows = this.#rows();
+    const { rows, isFull } = this.#rows();
     const page = new Page();
     for (const [index, { cursor, payload }] of rows.entries()) {
       // A later row must never be in a batch without the earlier ones.
@@ -123,10 +130,10 @@ export class TableSource {
       onTaken?.(page.acknowledged);
     }
     if (page.failure !== null) throw new Error(page.failure);
-    return page.acknowledged;
+    return isFull;
   }
 
-  #rows(): { readonly cursor: Cursor; readonly payload: Uint8Array }[] {
+  #rows(): { readonly rows: readonly Row[]; readonly isFull: boolean } {
     const { file, table, cursor, columns, rowsMax, openReadOnly } = this.#options;
     const database = openReadOnly(file);
     try {
@@ -142,10 +149,16 @@ export class TableSource {
         limit: rowsMax,
         ...(this.#cursor === null ? {} : { after: this.#cursor }),
       };
-      const found = statement.safeIntegers().all(parameters) as Record<string, unknown>[];
-      return found.map(({ [CURSOR_ALIAS]: value, ...row }) => {
-        return { cursor: cursorOf(value, cursor), payload: Buffer.from(canonicalRow(row)) };
-      });
+      const rows: Row[] = [];
+      let bytes = 0;
+      const found = statement.safeIntegers().iterate(parameters);
+      for (const { [CURSOR_ALIAS]: value, ...row } of found as Iterable<Record<string, unknown>>) {
+        const payload = Buffer.from(canonicalRow(row));
+        rows.push({ cursor: cursorOf(value, cursor), payload });
+        bytes += payload.length;
+        if (bytes >= PAGE_BYTES_MAX) return { rows, isFull: true };
+      }
+      return { rows, isFull: rows.length === rowsMax };
     } finally {
       database.close();
     }
