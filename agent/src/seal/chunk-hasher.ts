@@ -3,7 +3,7 @@
  *
  * In: pieces of any size, in order. Out: SHA-256 of the whole, SHA-1 and the three digests of each
  * chunk. SHA-256 and SHA-1 are computed at once, the digests in the thread for chunks, behind the
- * writer by at most 8 MiB: that much memory, hash states and results are all that it holds.
+ * writer by at most 4 MiB: that much memory, hash states and results are all that it holds.
  */
 import { createHash } from 'node:crypto';
 import {
@@ -15,7 +15,7 @@ import {
 import { type ChunkDigests, DIGEST_BYTES, packDigests } from '@blocktorrent/protocol/digest.ts';
 import { digestPartInThread, newFileNumber, sharedBuffer } from '../crypto/chunk-thread.ts';
 
-const PART_BYTES = 1024 * 1024;
+const PART_BYTES = 512 * 1024;
 const PARTS_AT_ONCE = 8;
 
 /** Hashes of one ciphertext whose size is known before its bytes. */
@@ -50,7 +50,7 @@ export class ChunkHasher {
     this.#buffers = Array.from({ length: count }, () => sharedBuffer(bytes));
   }
 
-  /** Takes a copy of the next bytes; waits while the thread is 8 MiB behind, rejects when it failed. */
+  /** Takes a copy of the next bytes; waits while the thread is 4 MiB behind, rejects when it failed. */
   async update(piece: Uint8Array): Promise<void> {
     this.#whole.update(piece);
     this.#updatePieces(piece);
