@@ -76,6 +76,38 @@ describe('JSON pointers', () => {
   });
 });
 
+describe('times as text, ISO 8601 with an offset', () => {
+  const timeOf = (time: string) =>
+    find('json', text(JSON.stringify({ v: 1, time })), { value: '/v', time: '/time' }).deviceMs;
+
+  it.each([
+    // RFC 3339 §5.8.
+    ['1985-04-12T23:20:50.52Z', '1985-04-12T23:20:50.520Z'],
+    ['1996-12-19T16:39:57-08:00', '1996-12-20T00:39:57.000Z'],
+    ['1996-12-19 16:39:57-0800', '1996-12-20T00:39:57.000Z'],
+    ['1937-01-01T12:00:27.87+00:20', null],
+    ['2024-02-29t12:00z', '2024-02-29T12:00:00.000Z'],
+    ['2024-02-28T24:00:00Z', '2024-02-29T00:00:00.000Z'],
+    ['2026-03-01T12:00:00.123456789Z', '2026-03-01T12:00:00.123Z'],
+  ])('%s is %s', (time, expected) => {
+    if (expected === null) expect(() => timeOf(time)).toThrow('expected a time since 1970');
+    else expect(timeOf(time)).toBe(Date.parse(expected));
+  });
+
+  it.each([
+    '2026-02-29T12:00:00Z',
+    '2026-04-31T12:00:00+01:00',
+    '2026-13-01T12:00:00Z',
+    '2026-00-01T12:00:00Z',
+    '2026-03-01T25:00:00Z',
+    '2026-03-01T12:00:00',
+    '2026-03-01',
+    '1990-12-31T23:59:60Z',
+  ])('%s is none', (time) => {
+    expect(() => timeOf(time)).toThrow("time at '/time'");
+  });
+});
+
 describe('SenML, the examples of RFC 8428', () => {
   const json = (pack: unknown) => find('senml-json', text(JSON.stringify(pack)));
 
