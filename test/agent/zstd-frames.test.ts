@@ -37,6 +37,15 @@ describe('frames compressed side by side', () => {
     );
   });
 
+  it('have a checksum each, and say how much they hold', async () => {
+    for await (const frame of framesOf(zstdFrames(spoilt(2)))) {
+      const header = await gather(frame);
+      // Frame header descriptor (RFC 8878 §3.1.1.1.1): 4 bytes of content size, one segment, checksum.
+      expect(header[4]).toBe(0b1010_0100);
+      expect(new DataView(header.buffer).getUint32(5, true)).toBe(2 * MiB);
+    }
+  });
+
   it('are one of nothing where there are no pieces', async () => {
     expect(await contentsOf(zstdFrames(spoilt(0)))).toEqual([new Uint8Array(0)]);
   });
