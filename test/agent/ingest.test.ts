@@ -338,6 +338,23 @@ describe('a bad payload', () => {
 });
 
 describe('a gateway that was ended', () => {
+  it('takes what is retained once where MQTT 5 lets it say so', async (context) => {
+    requireTool('mosquitto', context);
+    const mosquitto = await startMosquitto();
+    cleanUps.push(() => mosquitto.stop());
+    const publisher = await aPublisher(mosquitto.url);
+    await publisher.publishAsync('site/a', payload(1), { qos: 1, retain: true });
+    for (let connection = 2; connection <= 4; connection += 1) {
+      const { source } = await started(mosquitto.url, createIngest(store), { version: '5' });
+      // The retained message would come before this one.
+      await publish(publisher, connection, connection, 'site/b');
+      await vi.waitFor(() => expect(deviceSeqs()).toContain(connection));
+      await source.stop();
+    }
+    const taken = [...store.recent(100)].map(({ deviceSeq }) => deviceSeq);
+    expect(taken).toEqual([1, 2, 3, 4]);
+  });
+
   it('marks what is retained, and comes again with each subscription', async () => {
     const broker = await aBroker();
     const url = `mqtt://${broker.address}`;

@@ -107,7 +107,8 @@ export class MqttConnection implements Delivery {
   /** Subscribes at QoS 1; resolves with what was granted, filter by filter. */
   subscribe(filters: readonly string[]): Promise<Grant[]> {
     return new Promise((resolve, reject) => {
-      this.#client.subscribe([...filters], { qos: 1 }, (error, _grants, packet) => {
+      // MQTT 5: retained messages come when the subscription is new, not with each connection.
+      this.#client.subscribe([...filters], { qos: 1, rh: 1 }, (error, _grants, packet) => {
         const granted = packet?.granted;
         if (granted === undefined) {
           reject(error ?? new Error('SUBACK without return codes'));
