@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Worker } from 'node:worker_threads';
 import { digestChunk } from '@blocktorrent/protocol/digest.ts';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import {
   digestChunkInThread,
   sharedBuffer,
@@ -11,6 +12,7 @@ import {
 } from '../../agent/src/crypto/chunk-thread.ts';
 import { nodeHasher } from '../../agent/src/crypto/node-hasher.ts';
 
+const MINUTE_MS = 60_000;
 const dir = mkdtempSync(join(tmpdir(), 'blocktorrent-thread-'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
@@ -47,5 +49,32 @@ describe('the thread for chunks', () => {
       writeChunkInThread(nowhere, `${nowhere}.tmp`, randomBytes(10), randomBytes(4)),
     ).rejects.toMatchObject({ code: 'ENOENT' });
     expect((await digestChunkInThread(randomBytes(5))).sha512).toHaveLength(64);
+  });
+
+  it('is ended after a minute without work, but not in the middle of a file', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      // Another one than the tests before have used, with timers of this test.
+      vi.resetModules();
+      const { digestChunkInThread, digestPartInThread, newFileNumber } = await import(
+        '../../agent/src/crypto/chunk-thread.ts'
+      );
+      const started: Worker[] = [];
+      process.on('worker', (worker: Worker) => started.push(worker));
+      const part = { file: newFileNumber(), chunkBytes: 1000, fileOffset: 0 };
+      expect(await digestPartInThread(randomBytes(10), { ...part, last: false })).toEqual([]);
+      vi.advanceTimersByTime(MINUTE_MS);
+      const rest = { ...part, fileOffset: 10, last: true };
+      expect(await digestPartInThread(randomBytes(10), rest)).toHaveLength(1);
+      expect(started).toHaveLength(1);
+      const ended = new Promise((done) => started[0]?.once('exit', done));
+      vi.advanceTimersByTime(MINUTE_MS);
+      await ended;
+      expect((await digestChunkInThread(randomBytes(5))).sha3).toHaveLength(32);
+      expect(started).toHaveLength(2);
+    } finally {
+      vi.useRealTimers();
+      process.removeAllListeners('worker');
+    }
   });
 });

@@ -4,7 +4,8 @@
  *
  * Enters: bytes, best in shared memory (`sharedBuffer`), which are then not copied. Leaves: results.
  * Always holds: the thread keeps no process alive that has nothing else to do; when it dies, what
- * it was asked for fails, and the next job starts another.
+ * it was asked for fails, and the next job starts another. It is ended when it has had nothing to do
+ * for a minute and knows no part of a file whose end is to come.
  */
 import { Worker } from 'node:worker_threads';
 import type { ChunkDigests } from '@blocktorrent/protocol/digest.ts';
@@ -15,8 +16,13 @@ type Waiting = PromiseWithResolvers<Done>;
 /** MiB: all that the thread makes are messages. */
 const HEAP = { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 32 };
 
+const IDLE_MS = 60_000;
+
 const waiting = new Map<number, Waiting>();
+/** Files of which the thread knows the beginning. */
+const begun = new Set<number>();
 let thread: Worker | null = null;
+let idle: NodeJS.Timeout | null = null;
 let jobs = 0;
 let files = 0;
 
@@ -46,8 +52,15 @@ export async function digestPartInThread(
   bytes: Uint8Array,
   part: FilePart,
 ): Promise<ChunkDigests[]> {
-  const { digests = [] } = await submit({ kind: 'part', bytes: share(bytes), ...part });
-  return digests.map(named);
+  begun.add(part.file);
+  try {
+    const { digests = [] } = await submit({ kind: 'part', bytes: share(bytes), ...part });
+    if (part.last) begun.delete(part.file);
+    return digests.map(named);
+  } catch (error) {
+    begun.delete(part.file);
+    throw error;
+  }
 }
 
 function named([sha3, sha384, sha512]: Digests): ChunkDigests {
@@ -98,6 +111,7 @@ function start(): Worker {
     thread = null;
     for (const job of waiting.values()) job.reject(reason);
     waiting.clear();
+    begun.clear();
   };
   worker.on('error', (cause) => end(new Error('the thread for chunks failed', { cause })));
   worker.on('exit', (code) => end(new Error(`the thread for chunks ended (${code})`)));
@@ -106,10 +120,28 @@ function start(): Worker {
   return worker;
 }
 
+/** Ends the thread if it is still idle then: its heap and stack are 10 MiB. */
+function endWhenIdle(): void {
+  if (idle !== null) {
+    idle.refresh();
+    return;
+  }
+  idle = setTimeout(() => {
+    idle = null;
+    if (waiting.size > 0 || begun.size > 0) return;
+    void thread?.terminate();
+    thread = null;
+  }, IDLE_MS);
+  idle.unref();
+}
+
 function settle(worker: Worker, { id, digests, error }: Done): void {
   const job = waiting.get(id);
   waiting.delete(id);
-  if (waiting.size === 0) worker.unref();
+  if (waiting.size === 0) {
+    worker.unref();
+    endWhenIdle();
+  }
   if (error === undefined) job?.resolve(digests === undefined ? { id } : { id, digests });
   else job?.reject(Object.assign(new Error(error.message), { code: error.code }));
 }
