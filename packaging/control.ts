@@ -78,6 +78,8 @@ export function copyright(modules: string): string {
     'Files: *',
     'Copyright: 2026 the BlockTorrent authors',
     'License: Apache-2.0-blocktorrent',
+    'Comment: agent/bin is a bundle: it has code of the npm packages named below, under their',
+    ' licences.',
     '',
     ...bundled,
     ...texts,
