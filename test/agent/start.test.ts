@@ -3,7 +3,7 @@
  * mutated configuration gives a named error or a running agent, never a stack trace.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -110,39 +110,45 @@ describe('an installed gateway', () => {
 });
 
 describe('an agent', () => {
-  it('waits on a full disk, and is ready when there is room', async (context) => {
-    const folder = join(home, 'full');
-    cpSync(join(home, 'made'), folder, { recursive: true });
-    const data = /^dataDir: '?([^'\n]+)'?$/m.exec(
-      readFileSync(join(folder, 'blocktorrent.yaml'), 'utf8'),
-    );
-    const dataDir = resolve(folder, data?.[1] ?? '');
-    const mount = 'mount -t tmpfs -o size=8m tmpfs "$1"';
-    // A line makes room; the next one, or the end of the test, ends the agent.
-    const script = `${mount} || exit 77; cat /dev/zero > "$1/ballast" 2>/dev/null
-      "$2" "$3" run --config "$4" <&- & read line; rm "$1/ballast"; read line; kill $!; wait $!`;
-    const config = join(folder, 'blocktorrent.yaml');
-    const args = ['-rm', 'sh', '-c', script, 'sh', dataDir, process.execPath, LAUNCHER, config];
-    const child = spawn('unshare', args, { stdio: ['pipe', 'ignore', 'pipe'] });
-    children.push(child);
-    const ended = new Promise<number | null>((done) => child.once('close', done));
-    let text = '';
-    const said = (message: string) =>
-      new Promise<boolean>((done) => {
-        child.once('close', () => done(false));
-        child.stderr.on('data', (chunk: Buffer) => {
-          text += chunk.toString();
-          if (text.includes(message)) done(true);
+  for (const [what, spoil, mend] of [
+    ['full', 'cat /dev/zero > "$1/ballast" 2>/dev/null', 'rm "$1/ballast"'],
+    ['read-only', 'mount -o remount,ro "$1"', 'mount -o remount,rw "$1"'],
+  ] as const) {
+    it(`waits on a disk that is ${what}, and is ready when it is mended`, async (context) => {
+      const folder = join(home, what);
+      cpSync(join(home, 'made'), folder, { recursive: true });
+      const disk = join(folder, 'disk');
+      mkdirSync(disk);
+      const config = join(folder, 'blocktorrent.yaml');
+      // A folder that is not there yet.
+      const yaml = readFileSync(config, 'utf8').replace(/^dataDir: .*$/m, 'dataDir: disk/data');
+      writeFileSync(config, yaml);
+      const mount = 'mount -t tmpfs -o size=8m tmpfs "$1"';
+      // A line mends it; the next one, or the end of the test, ends the agent.
+      const script = `${mount} || exit 77; ${spoil}
+      "$2" "$3" run --config "$4" <&- & read line; ${mend}; read line; kill $!; wait $!`;
+      const args = ['-rm', 'sh', '-c', script, 'sh', disk, process.execPath, LAUNCHER, config];
+      const child = spawn('unshare', args, { stdio: ['pipe', 'ignore', 'pipe'] });
+      children.push(child);
+      const ended = new Promise<number | null>((done) => child.once('close', done));
+      let text = '';
+      const said = (message: string) =>
+        new Promise<boolean>((done) => {
+          child.once('close', () => done(false));
+          child.stderr.on('data', (chunk: Buffer) => {
+            text += chunk.toString();
+            if (text.includes(message)) done(true);
+          });
         });
-      });
-    const waits = await said('the disk takes nothing');
-    if (!waits && (await ended) !== 0 && /unshare|mount/.test(text)) context.skip(text);
-    expect(waits, text).toBe(true);
-    child.stdin.write('\n');
-    expect(await said('"message":"ready"'), text).toBe(true);
-    child.stdin.end();
-    expect(await ended, text).toBe(0);
-  }, 60_000);
+      const waits = await said('the disk takes nothing');
+      if (!waits && (await ended) !== 0 && /unshare|mount/.test(text)) context.skip(text);
+      expect(waits, text).toBe(true);
+      child.stdin.write('\n');
+      expect(await said('"message":"ready"'), text).toBe(true);
+      child.stdin.end();
+      expect(await ended, text).toBe(0);
+    }, 60_000);
+  }
 
   it(
     'with a mutated configuration runs, or names what is wrong',

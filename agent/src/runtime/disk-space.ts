@@ -1,6 +1,14 @@
 /** How much of the disk is used and free, in bytes. */
-import { mkdirSync, readdirSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { Log } from './log.ts';
 
@@ -66,8 +74,15 @@ export async function untilWritable(
   return false;
 }
 
+/** Node.js's own recursive `mkdir` says ENOENT where the file system is read-only. */
+function makeFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  makeFolder(dirname(folder));
+  mkdirSync(folder, { mode: 0o700 });
+}
+
 function requireWritable(folder: string): void {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder);
   const probe = join(folder, '.writable');
   writeFileSync(probe, '');
   rmSync(probe);
