@@ -26,7 +26,7 @@ export interface Running<T> {
 /** Our gateway; `slowSync` is a library from `buildSlowSync`. */
 export function startGateway(
   broker: BenchBroker,
-  order: Pick<GatewayOrder, 'clientId' | 'batch' | 'readings' | 'sampleEvery'>,
+  order: Omit<GatewayOrder, 'url' | 'folder'>,
   slowSync?: string,
 ): Running<GatewayReport> {
   const folder = mkdtempSync(join(tmpdir(), 'blocktorrent-bench-'));

@@ -32,6 +32,8 @@ export interface GatewayOrder {
   readonly readings: number;
   /** Every n-th reading's time from `sent` in its payload to durable is kept; 0: none. */
   readonly sampleEvery: number;
+  /** Readings before the first one whose time is kept; 0 if not given. */
+  readonly sampleFrom?: number;
 }
 
 /** The last line before it ends; the first one is `{"subscribed":true}`. */
@@ -71,7 +73,7 @@ const house = {
 } as unknown as House;
 if (config.mqtt === undefined) throw new Error('the configuration has no section mqtt');
 const gateway = new Gateway(house, config.mqtt, () => undefined);
-const waits = order.sampleEvery > 0 ? sampleWaits(gateway, order.sampleEvery) : [];
+const waits = order.sampleEvery > 0 ? sampleWaits(gateway, order) : [];
 const startedMs = performance.now();
 const cpuBefore = process.cpuUsage();
 const writtenBefore = writtenBytes();
@@ -121,12 +123,12 @@ function watched(inner: Metrics): Metrics {
 }
 
 /** Milliseconds from the publisher's clock to ours: both run on this machine. */
-function sampleWaits(of: Gateway, every: number): number[] {
+function sampleWaits(of: Gateway, { sampleEvery, sampleFrom = 0 }: GatewayOrder): number[] {
   const found: number[] = [];
   let seen = 0;
   of.taps.add('#', ({ payload }) => {
     seen += 1;
-    if (seen % every !== 0) return;
+    if (seen <= sampleFrom || seen % sampleEvery !== 0) return;
     const { sent } = JSON.parse(Buffer.from(payload).toString()) as { sent: number };
     found.push(performance.timeOrigin + performance.now() - sent);
   });

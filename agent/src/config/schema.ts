@@ -268,7 +268,7 @@ function batchSection() {
         .describe('or at this size, uncompressed.'),
       commitMaxReadings: whole(1, 10_000).default(500).describe('Readings of one group commit.'),
       commitMaxDelayMs: ms(0, 10_000)
-        .default(10)
+        .default(8)
         .describe('A reading waits at most so long for its commit to begin.'),
       anchorEveryMs: ms(0, 86_400_000)
         .default(10_000)

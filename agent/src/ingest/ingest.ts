@@ -86,7 +86,7 @@ export interface IngestOptions {
 /** Every default of this stage. */
 export const INGEST_DEFAULTS = {
   maxReadings: 500,
-  maxDelayMs: 10,
+  maxDelayMs: 8,
   /** Payload bytes of one commit: a group is closed early when it has so many. */
   maxPayloadBytes: 8 * 1024 * 1024,
 } as const;

@@ -4,8 +4,8 @@
  * Enters: bytes as the socket gives them. Leaves: publications to `publish`, in order, at once; every
  * other packet whole and unchanged to `other`. Always holds: no packet is handed on before it is
  * complete; nothing is copied of a packet that came in one piece; what breaks the protocol throws
- * MqttPacketError, after which the connection has to end. It exists because MQTT.js takes 5 to 10 us for
- * a PUBLISH, as long as all the rest of its way into a batch.
+ * MqttPacketError, after which the connection has to end. It exists because MQTT.js takes about
+ * as long for a PUBLISH as all the rest of its way into a batch does.
  */
 import { type IPublishPacket, parser } from 'mqtt-packet';
 import type { Message } from './ingest.ts';
