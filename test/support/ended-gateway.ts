@@ -45,6 +45,9 @@ export interface Found {
   readonly note: string;
 }
 
+/** The last gateway did not take what its broker kept for it. */
+export class NotDrainedError extends Error {}
+
 /** Runs it, and reads what is in the batches. */
 export async function endUnderLoad(options: EndedOptions): Promise<Found> {
   const { seed, ends, end, more = [] } = options;
@@ -55,12 +58,13 @@ export async function endUnderLoad(options: EndedOptions): Promise<Found> {
   try {
     for (let turn = 0; turn <= ends; turn += 1) {
       const gateway = startNode(SCRIPT, [url, options.folder(), ...more]);
-      await gateway.next();
-      load.start();
-      if (turn === ends) await load.finish();
-      else await setTimeout(random.integer(0, RUN_MS_MAX));
-      if (turn < ends) await end(gateway, random);
-      else {
+      try {
+        await gateway.next();
+        load.start();
+        if (turn === ends) await load.finish();
+        else await setTimeout(random.integer(0, RUN_MS_MAX));
+        if (turn < ends) await end(gateway, random);
+      } finally {
         gateway.child.kill('SIGKILL');
         await gateway.ended;
       }
@@ -123,7 +127,10 @@ class Load {
   async finish(): Promise<void> {
     this.#publishing = false;
     await this.#running;
-    await vi.waitFor(async () => expect(await this.#isDrained()).toBe(true), { timeout: 30_000 });
+    const drained = async () => expect(await this.#isDrained()).toBe(true);
+    await vi.waitFor(drained, { timeout: 30_000 }).catch((cause: unknown) => {
+      throw new NotDrainedError('the broker still keeps messages after 30 s', { cause });
+    });
   }
 
   async stop(): Promise<void> {

@@ -123,10 +123,11 @@ export class FabricLedger implements Ledger {
       ...(target.ownOnly ? { endorsingOrganizations: [this.mspId] } : {}),
     };
     const { onTransactionId, elsewhere = false } = options;
+    const viaOwn = Object.keys(options.transient ?? {}).length > 0;
     let pauseMs = CONFLICT_PAUSE_MS;
     for (let retry = 0; ; retry += 1) {
       const attempt = await this.#attempt(
-        { ...target, elsewhere, viaOwn: options.transient !== undefined },
+        { ...target, elsewhere, viaOwn },
         proposalOptions,
         onTransactionId,
       );
