@@ -43,7 +43,7 @@ export interface HeldPublishersOptions {
   /** Resolves when something has left a queue, or a client has gone. */
   readonly change: () => Promise<void>;
   readonly nowMs: () => number;
-  /** Told that publishers wait for this session, now and then. */
+  /** Told, now and then, for whose full queue publishers wait. */
   readonly onFull: (session: string) => void;
 }
 
