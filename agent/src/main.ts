@@ -52,6 +52,7 @@ import { systemRandom } from './runtime/random.ts';
 import { type Database, openSound } from './runtime/sqlite.ts';
 import { StageRunner } from './runtime/stage-runner.ts';
 import { Watchdog } from './runtime/watchdog.ts';
+import { Work } from './runtime/work.ts';
 import { statusLine } from './status-line.ts';
 import type { StoreNode } from './store/store-node.ts';
 import type { Upkeep } from './store/upkeep.ts';
@@ -82,7 +83,7 @@ export interface Reloads {
 
 /**
  * Runs an agent until the signal is aborted. What `reloads` brings is applied to `config` in place.
- * @throws what kept it from starting
+ * @throws what kept it from starting, after what had started was stopped
  */
 export async function runAgent(
   config: Config,
@@ -93,6 +94,27 @@ export async function runAgent(
   const notify = await createNotify(process.env, log);
   if (!(await untilWritable(config.dataDir, signal, log))) return;
   const lifecycle = new Lifecycle({ log, notify, signal });
+  try {
+    const { net, line } = await startAgent(config, log, lifecycle, notify);
+    lifecycle.ready(line());
+    // One after another, so that the newest file is the last that is applied.
+    let reloaded = Promise.resolve();
+    reloads?.set(() => {
+      reloaded = reloaded.then(() => lifecycle.reload(() => reload(config, reloads, net, log)));
+    });
+    await lifecycle.untilStopped();
+  } finally {
+    await lifecycle.stop('the agent ends');
+  }
+}
+
+/** Starts part after part. Returns what a reload needs, and what makes the status line. */
+async function startAgent(
+  config: Config,
+  log: LeveledLog,
+  lifecycle: Lifecycle,
+  notify: Notify,
+): Promise<{ readonly net: Net; readonly line: () => string }> {
   for (const folder of ['', 'spool', 'chunks', 'batches']) {
     mkdirSync(join(config.dataDir, folder), { recursive: true, mode: 0o700 });
   }
@@ -179,14 +201,7 @@ export async function runAgent(
     folders,
     advanced,
   });
-  lifecycle.ready(line());
-  // One after another, so that the newest file is the last that is applied.
-  let reloaded = Promise.resolve();
-  reloads?.set(() => {
-    reloaded = reloaded.then(() => lifecycle.reload(() => reload(config, reloads, net, log)));
-  });
-  await lifecycle.untilStopped();
-  await lifecycle.stop('signal');
+  return { net, line };
 }
 
 /** Folders whose files go the way of `put`. */
@@ -335,31 +350,6 @@ async function startDoors(
     readyz: () => readiness(controls.status()),
   });
   await lifecycle.start({ name: 'http', stop: () => http.stop() });
-}
-
-/** Long work that ends with the signal; work that fails by itself is a bug, and ends the agent. */
-class Work {
-  readonly #all: Promise<void>[] = [];
-  readonly #lifecycle: Lifecycle;
-
-  constructor(lifecycle: Lifecycle) {
-    this.#lifecycle = lifecycle;
-  }
-
-  add(work: Promise<void>): void {
-    const guarded = work.catch((error: unknown) => {
-      if (this.#lifecycle.signal.aborted) return;
-      // Out of every promise: the process ends with the stack, and the service manager restarts it.
-      setImmediate(() => {
-        throw error;
-      });
-    });
-    this.#all.push(guarded);
-  }
-
-  async ended(): Promise<void> {
-    await Promise.all(this.#all);
-  }
 }
 
 function bound(part: { start(): Promise<void> | void; stop(): Promise<void> | void }) {

@@ -192,6 +192,23 @@ describe('every error of a configuration', () => {
     expect(problemsOf(MINIMAL + mqtt)[0]).toMatchObject({ key: 'mqtt.rules[0]', line: 13 });
   });
 
+  it.each([
+    'mqtt://127.[0.1:1883',
+    'mqtt://127.0.0.[:1883',
+    'mqtt://host:99999',
+    'mqtts://[::g]',
+    'ws://1.2.3.256',
+    'mqtt://host name',
+    'mqtt://',
+    'host:1883',
+  ])('names the broker address %s, which nothing could dial', (url) => {
+    const mqtt = `mqtt:\n  brokers: [{ url: '${url}' }]\n  rules: [{ topic: a, value: /v }]\n`;
+    const problems = problemsOf(MINIMAL + mqtt);
+    expect(problems.map(({ key, expected }) => [key, expected])).toEqual([
+      ['mqtt.brokers[0].url', expect.stringContaining('mqtts://')],
+    ]);
+  });
+
   it('never repeats a password that was put into the address of a broker', () => {
     const mqtt =
       "mqtt:\n  brokers: [{ url: 'mqtt://u:hunter2@host' }]\n  rules: [{ topic: a, value: /v }]\n";

@@ -208,13 +208,16 @@ describe('the lifecycle', () => {
     expect(lifecycle.signal.aborted).toBe(true);
   });
 
-  it('stops what has started where a later service does not start', async () => {
+  it('stops what has started where a later service does not start, and what that began', async () => {
     const calls: string[] = [];
     const lifecycle = new Lifecycle({ log: silentLog });
     await lifecycle.start(service('a', calls));
-    const bad = { name: 'bad', start: () => Promise.reject(new Error('no port')) };
+    const bad = {
+      ...service('bad', calls),
+      start: () => Promise.reject(new Error('no port')),
+    };
     await expect(lifecycle.start(bad)).rejects.toThrow('no port');
-    expect(calls).toEqual(['+a', '-a']);
+    expect(calls).toEqual(['+a', '-bad', '-a']);
   });
 
   it('goes on past a service that fails or hangs while stopping', async () => {

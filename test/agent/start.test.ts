@@ -18,6 +18,8 @@ const STARTS = process.env.BLOCKTORRENT_LONG === '1' ? 50 : 5;
 const READY_CPU_SECONDS_MAX = 3;
 const RSS_MIB_MAX = 100;
 const STARTS_MAX = 3;
+/** A start that is neither ready nor over by then hangs. */
+const READY_OR_ENDED_MS_MAX = 30_000;
 /** Past the first look at the machine, which loads a library. */
 const IDLE_MS = process.env.BLOCKTORRENT_LONG === '1' ? 60_000 : 12_000;
 const PIECES = [
@@ -63,7 +65,7 @@ interface Started {
   readonly stderr: () => string;
 }
 
-/** Starts an agent in `folder`; resolves when it is ready, or has ended. */
+/** Starts an agent in `folder`; resolves when it is ready, or has ended: by SIGKILL if it does neither. */
 async function start(folder: string): Promise<Started> {
   const config = join(folder, 'blocktorrent.yaml');
   const child = spawn(process.execPath, [LAUNCHER, 'run', '--config', config], {
@@ -73,13 +75,15 @@ async function start(folder: string): Promise<Started> {
   children.push(child);
   let text = '';
   const stderr = () => text;
-  return new Promise((done) => {
+  const patience = setTimeout(() => child.kill('SIGKILL'), READY_OR_ENDED_MS_MAX);
+  const outcome = new Promise<Started>((done) => {
     child.stderr.on('data', (data: Buffer) => {
       text += data.toString();
       if (text.includes('"message":"ready"')) done({ child, code: null, stderr });
     });
     child.once('close', (code) => done({ child, code: code ?? -1, stderr }));
   });
+  return outcome.finally(() => clearTimeout(patience));
 }
 
 async function stopped(child: ChildProcess): Promise<void> {
@@ -149,6 +153,19 @@ describe('an agent', () => {
       expect(await ended, text).toBe(0);
     }, 60_000);
   }
+
+  it('that fails at its last part stops the others, and ends', async () => {
+    const folder = join(home, 'long');
+    cpSync(join(home, 'made'), folder, { recursive: true });
+    const config = join(folder, 'blocktorrent.yaml');
+    // The control socket, which starts after the gateway, takes no path of that length.
+    const dataDir = `dataDir: ${'d'.repeat(120)}`;
+    writeFileSync(config, readFileSync(config, 'utf8').replace(/^dataDir: .*$/m, dataDir));
+    const { code, stderr } = await start(folder);
+    expect(stderr()).toContain('"message":"batch open"');
+    expect(stderr()).toMatch(/\nblocktorrent: the control socket's path may have .*\n.*$/);
+    expect(code, stderr()).toBe(2);
+  });
 
   it(
     'with a mutated configuration runs, or names what is wrong',

@@ -6,6 +6,9 @@ import type { Ask } from './context.ts';
 import { runProgram } from './program.ts';
 import { COMMANDS } from './table.ts';
 
+/** Longest that a command's open connections may keep its process after its end. */
+const LINGER_MS_MAX = 2_000;
+
 /** Runs the process's own command line and sets its exit status. */
 export async function main(): Promise<void> {
   const { signal, dispose } = signalsOf(process);
@@ -25,6 +28,8 @@ export async function main(): Promise<void> {
   });
   person?.close();
   dispose();
+  // What a failed part left behind must not keep a process that has said its last word.
+  setTimeout(() => process.exit(), LINGER_MS_MAX).unref();
 }
 
 /**

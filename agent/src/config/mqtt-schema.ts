@@ -16,6 +16,10 @@ import {
   whole,
 } from './fields.ts';
 
+const BROKER_URL = /^(mqtts?|wss?):\/\/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(\/\S*)?$/;
+const BROKER_URL_EXPECTED =
+  'mqtt://, mqtts://, ws:// or wss://host:port, without user and password';
+
 /** The section `mqtt`. */
 export function mqttSection(paths: PathFields) {
   return z
@@ -43,9 +47,9 @@ function brokerSection(paths: PathFields) {
     .strictObject({
       url: z
         .string()
-        .regex(/^(mqtts?|wss?):\/\/[^/@\s]+(\/\S*)?$/, {
-          error: 'mqtt://, mqtts://, ws:// or wss://host:port, without user and password',
-        })
+        .regex(BROKER_URL, { error: BROKER_URL_EXPECTED, abort: true })
+        // Hosts and ports that no library takes.
+        .refine((url) => URL.canParse(url), { error: BROKER_URL_EXPECTED })
         .describe('Address of the broker.')
         .meta({ examples: ['mqtt://127.0.0.1:1883'] }),
       clientId: text('a client id', 'gateway-1')

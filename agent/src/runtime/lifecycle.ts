@@ -46,12 +46,15 @@ export class Lifecycle {
     return this.#stopping.signal;
   }
 
-  /** Starts `service` now. What it throws is thrown, after everything before it was stopped. */
+  /**
+   * Starts `service` now. What it throws is thrown, after it and everything before it was stopped:
+   * half of it may run.
+   */
   async start(service: Service): Promise<void> {
     if (this.signal.aborted) return;
+    this.#started.push(service);
     try {
       await service.start?.(this.signal);
-      this.#started.push(service);
       this.#options.log.debug('started', { service: service.name });
     } catch (error) {
       await this.stop(`${service.name} did not start`);
