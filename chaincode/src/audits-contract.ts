@@ -34,8 +34,8 @@ import { emitEvent } from './events.ts';
 import { putFault } from './fault-state.ts';
 import { drawInspection, drawnFiles, requireDrawn, requireInspection } from './inspections.ts';
 import {
-  isExcusedFrom,
   loadHolding,
+  owesShardOf,
   putConfirmation,
   putWithdrawal,
   requireRecord,
@@ -91,6 +91,8 @@ export class AuditsContract
   async Withdraw(ctx: Context, argument: string): Promise<null> {
     const { fileIds, reason } = parseArgument(argument, ARGUMENTS['ledger/audits:Withdraw']);
     const { mspId } = await requireMember(ctx, 'agent', 'admin');
+    // Endorsed before a request and ordered after it, the withdrawal would be antedated.
+    await getJson(ctx, KEY.lastRequest);
     const withdrawn: Hex[] = [];
     for (const fileId of fileIds) {
       await requireHeld(ctx, fileId, mspId);
@@ -99,7 +101,9 @@ export class AuditsContract
       await putWithdrawal(ctx, fileId, before, { mspId, reason });
       withdrawn.push(fileId);
     }
-    if (withdrawn.length > 0) emitEvent(ctx, 'withdrawn', { fileIds: withdrawn, mspId });
+    if (withdrawn.length === 0) return null;
+    await putJson(ctx, KEY.lastWithdrawal(mspId), { txId: ctx.stub.getTxID() });
+    emitEvent(ctx, 'withdrawn', { fileIds: withdrawn, mspId });
     return null;
   }
 
@@ -172,7 +176,10 @@ export class AuditsContract
           'vote: ask for fewer sources at a time',
       );
     }
+    // Endorsed before a withdrawal and ordered after it, the request would be antedated.
+    for (const holder of holders) await getJson(ctx, KEY.lastWithdrawal(holder));
     const requestId = ctx.stub.getTxID();
+    await putJson(ctx, KEY.lastRequest, { requestId });
     const { approvals } = policy;
     const request: StoredRequest = {
       ...input,
@@ -349,8 +356,11 @@ async function requireDue(
       `${holder} released nothing: that is found here, after the request has expired`,
     );
   }
-  if (await isExcusedFrom(ctx, fileId, holder, requestedAtMs)) {
-    throw new Refusal('BAD_ARGUMENT', `${holder} had withdrawn from ${fileId} before the request`);
+  if (!(await owesShardOf(ctx, fileId, holder, requestedAtMs))) {
+    throw new Refusal(
+      'BAD_ARGUMENT',
+      `${holder} had withdrawn from ${fileId} before the request, or never confirmed its shard`,
+    );
   }
 }
 

@@ -18,7 +18,7 @@ import type {
 } from '@blocktorrent/protocol/ledger-api.ts';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import { CHAIN_ROOT } from '@blocktorrent/protocol/manifest.ts';
-import { isExcused } from '@blocktorrent/protocol/withdrawal.ts';
+import { owesShard } from '@blocktorrent/protocol/withdrawal.ts';
 import type { Context } from 'fabric-contract-api';
 import { Refusal } from './refusal.ts';
 import { getJson, nowMs, putJson, scanGroups, scanValues } from './state.ts';
@@ -80,15 +80,18 @@ export async function putWithdrawal(
   await putJson(ctx, KEY.confirmation(fileId, mspId), holding);
 }
 
-/** Whether `holder` gave its shard of a file up so long before a request that none is due to it. */
-export async function isExcusedFrom(
+/** Whether a release for a request of that time has to hold `holder`'s shard of a file. */
+export async function owesShardOf(
   ctx: Context,
   fileId: Hex,
   holder: MspId,
   requestedAtMs: number,
 ): Promise<boolean> {
-  const withdrawn = (await loadHolding(ctx, fileId, holder))?.withdrawn;
-  return withdrawn !== undefined && isExcused([withdrawn], holder, requestedAtMs);
+  const holding = await loadHolding(ctx, fileId, holder);
+  if (holding === null) return false;
+  const { withdrawn } = holding;
+  const withdrawals = withdrawn === undefined ? [] : [withdrawn];
+  return owesShard({ confirmedBy: [holder], withdrawals }, holder, requestedAtMs);
 }
 
 /** Where the gateway's chain ends: seq 0 and zeros before its first file. */

@@ -67,6 +67,9 @@ export const KEY = {
   vote: (requestId: string, mspId: MspId) => `vote/${requestId}/${mspId}`,
   release: (requestId: string, mspId: MspId) => `release/${requestId}/${mspId}`,
   outcome: (requestId: string) => `outcome/${requestId}`,
+  /** Written by each request and read by each withdrawal, and the other way round: of two, one is first. */
+  lastRequest: 'last-request',
+  lastWithdrawal: (holder: MspId) => `last-withdrawal/${holder}`,
   inspection: (inspectionId: string) => `inspection/${inspectionId}`,
 } as const;
 

@@ -280,6 +280,7 @@ describe('a holder that is silent past its time', () => {
         expiresAtMs: request?.expiresAtMs,
         approvals: request?.votes.map((one) => ({ mspId: one.mspId, atMs: one.atMs })),
         approvedAtMs: request?.votes[1]?.atMs,
+        witness: { mspId: orgName(2), atMs: request?.releases[0]?.atMs },
       });
       expect(request?.releases.map((one) => one.mspId)).toEqual([orgName(2)]);
       expect(request?.outcome?.faults.map((one) => one.mspId).sort()).toEqual(silent);
@@ -304,6 +305,51 @@ describe('a holder that is silent past its time', () => {
       await closeWith(consortium, requestId);
       for (const mspId of late.silent) expect(await faultsOf(consortium, mspId)).toEqual([]);
     }
+  });
+
+  it('is at no fault where only votes say that the approval was in time: they can be antedated', async () => {
+    const { consortium, requestId } = await requested();
+    // Endorsed in time, and handed to ordering by its voter after the expiry: the state is the same.
+    await vote(consortium, 2, requestId);
+    await vote(consortium, 3, requestId);
+    consortium.fabric.timeMs += 2 * 3_600_000;
+    await closeWith(consortium, requestId);
+    for (const mspId of consortium.names) expect(await faultsOf(consortium, mspId)).toEqual([]);
+  });
+
+  it('is at no fault where the first release came so late that the approval may have, too', async () => {
+    const { consortium, requestId, recipients } = await requested();
+    const { fabric } = consortium;
+    await vote(consortium, 2, requestId);
+    await vote(consortium, 3, requestId);
+    fabric.timeMs += 3_600_000 - 170_000;
+    await release(consortium, 2, requestId, recipients[orgName(2)] ?? '');
+    fabric.timeMs += 3_600_000;
+    await closeWith(consortium, requestId);
+    for (const mspId of consortium.names) expect(await faultsOf(consortium, mspId)).toEqual([]);
+  });
+
+  it('owes nothing of a file whose shard it never confirmed: it may have been dealt none', async () => {
+    const consortium = await new TrialConsortium().found();
+    const { fabric } = consortium;
+    const file = await consortium.file();
+    const { fileId } = file.record;
+    await fabric.submit(agentOf(1), 'ledger/records:Record', file.record);
+    for (const number of [2, 3]) {
+      await fabric.submit(agentOf(number), 'ledger/audits:Confirm', { fileIds: [fileId] });
+    }
+    const recipients = consortium.recipients();
+    const { result } = await fabric.submit(AUDITOR, 'ledger/audits:Request', {
+      ...{ fileIds: [fileId], reason: 'x', recipients, expiresAtMs: fabric.timeMs + 3_600_000 },
+    });
+    const { requestId } = result;
+    await vote(consortium, 2, requestId);
+    await vote(consortium, 3, requestId);
+    await release(consortium, 2, requestId, recipients[orgName(2)] ?? '');
+    fabric.timeMs += 2 * 3_600_000;
+    await closeWith(consortium, requestId);
+    expect(await faultsOf(consortium, orgName(3))).toHaveLength(1);
+    expect(await faultsOf(consortium, orgName(4))).toEqual([]);
   });
 
   it('is not at fault by the auditor’s word; what a release lacks is', async () => {

@@ -9,13 +9,14 @@ import {
   restName,
   shardCollection,
   shardName,
+  type TransactionName,
 } from '@blocktorrent/protocol/ledger-api.ts';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import { encodeBundle } from '@blocktorrent/protocol/shard.ts';
 import shim from 'fabric-shim';
 import { describe, expect, it } from 'vitest';
 import { AUDITOR, agentOf, orgName, TrialConsortium } from '../support/consortium.ts';
-import type { Caller } from '../support/memory-fabric.ts';
+import type { Caller, Simulation } from '../support/memory-fabric.ts';
 
 const HOLDER = orgName(2);
 const AGENT = agentOf(2);
@@ -242,11 +243,12 @@ describe('withdrawing', () => {
     await expect(withdraw({ mspId: HOLDER, role: 'gateway' })).rejects.toThrow(/^NOT_ALLOWED: /);
   });
 
-  /** A request for the file, approved, in which nobody releases; closed long after it expired. */
+  /** A request for the file, approved, in which Org4 alone releases; closed long after it expired. */
   async function neglected(consortium: TrialConsortium, fileId: string) {
     const { fabric } = consortium;
+    const recipients = consortium.recipients();
     const { result } = await fabric.submit(AUDITOR, 'ledger/audits:Request', {
-      ...{ fileIds: [fileId], reason: 'x', recipients: consortium.recipients() },
+      ...{ fileIds: [fileId], reason: 'x', recipients },
       expiresAtMs: fabric.timeMs + 3_600_000,
     });
     return async (beforeClosing: () => Promise<unknown> = async () => undefined) => {
@@ -254,6 +256,8 @@ describe('withdrawing', () => {
         const vote = { ...result, approve: true, reason: '' };
         await fabric.submit(agentOf(number), 'ledger/audits:Vote', vote);
       }
+      const shards = consortium.ageFile(recipients[orgName(4)] ?? '');
+      await fabric.submit(agentOf(4), 'ledger/audits:Release', { ...result, shards });
       await beforeClosing();
       fabric.timeMs += 2 * 3_600_000;
       const outcome = { ok: false, summary: 'nothing came', faults: [] };
@@ -262,7 +266,7 @@ describe('withdrawing', () => {
       return request?.outcome?.faults.map(({ mspId }) => mspId).sort();
     };
   }
-  const others = [orgName(3), orgName(4)];
+  const others = [orgName(3)];
 
   it('excuses from what is asked for later, by more than clocks may differ', async () => {
     const { consortium, fabric, fileId, withdraw } = await recorded();
@@ -279,6 +283,33 @@ describe('withdrawing', () => {
     await after.withdraw();
     after.fabric.timeMs += LIMITS.withdrawalDelayMs - 10_000;
     expect(await (await neglected(after.consortium, after.fileId))()).toEqual([HOLDER, ...others]);
+  });
+
+  it('and a request never pass each other: ordered after the other, either has to be made anew', async () => {
+    const { consortium, fabric, fileId } = await recorded();
+    const asks = {
+      ...{ fileIds: [fileId], reason: 'x', recipients: consortium.recipients() },
+      expiresAtMs: fabric.timeMs + 3_600_000,
+    };
+    // Both endorsed on one state, as who keeps an endorsed transaction back for a better day.
+    const simulate = (caller: Caller, name: TransactionName, argument: object) =>
+      fabric.simulate(caller, name, JSON.stringify(argument), {});
+    const request = await simulate(AUDITOR, 'ledger/audits:Request', asks);
+    const withdrawal = await simulate(AGENT, 'ledger/audits:Withdraw', {
+      ...{ fileIds: [fileId], reason: 'kept back' },
+    });
+    expect([request.message, withdrawal.message]).toEqual(['', '']);
+    const hurts = (first: Simulation, second: Simulation) =>
+      [...first.writes.keys()].some((key) => second.reads.has(key));
+    expect(hurts(request, withdrawal)).toBe(true);
+    expect(hurts(withdrawal, request)).toBe(true);
+    // Two requests do not get into each other's way, nor do two holders' withdrawals.
+    const another = await simulate(AUDITOR, 'ledger/audits:Request', asks);
+    const others = await simulate(agentOf(3), 'ledger/audits:Withdraw', {
+      ...{ fileIds: [fileId], reason: 'x' },
+    });
+    expect(hurts(request, another)).toBe(false);
+    expect(hurts(withdrawal, others)).toBe(false);
   });
 
   it('is no fault by an auditor’s word either', async () => {

@@ -18,7 +18,7 @@ import type {
   Release,
 } from '@blocktorrent/protocol/ledger-api.ts';
 import type { Shard } from '@blocktorrent/protocol/shard.ts';
-import { isExcused } from '@blocktorrent/protocol/withdrawal.ts';
+import { owesShard } from '@blocktorrent/protocol/withdrawal.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { AuditError } from './audit-error.ts';
 
@@ -91,7 +91,11 @@ function openRelease(
     const identity = identities.get(mspId);
     if (identity === undefined) throw new Error('the request has no recipient for this holder');
     const text = new TextDecoder().decode(decrypt(fromBase64(release.shards), [identity]));
-    contents = JSON.parse(text) as Record<Hex, unknown>;
+    const parsed: unknown = JSON.parse(text);
+    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
+      throw new Error('expected an object of shards by file');
+    }
+    contents = parsed as Record<Hex, unknown>;
   } catch (error) {
     const detail = `the release does not open with the request's identity: ${messageOf(error)}`;
     return {
@@ -99,21 +103,21 @@ function openRelease(
       faults: held.map(({ fileId }) => ({ kind: 'bad-shard', mspId, fileId, detail })),
     };
   }
-  for (const { fileId, dealing, source, withdrawals } of held) {
+  for (const record of held) {
+    const { fileId, dealing, source } = record;
     const encoded = contents[fileId];
     if (typeof encoded !== 'string') {
-      if (isExcused(withdrawals, mspId, requestedAtMs)) continue;
+      if (!owesShard(record, mspId, requestedAtMs)) continue;
       faults.push({ kind: 'no-release', mspId, fileId, detail: 'its shard is not in the release' });
       continue;
     }
+    let bytes: Uint8Array | null = null;
     try {
-      shards.set(
-        fileId,
-        verifyShard(fromBase64(encoded), dealing.holders.indexOf(mspId) + 1, dealing),
-      );
+      bytes = fromBase64(encoded);
+      shards.set(fileId, verifyShard(bytes, dealing.holders.indexOf(mspId) + 1, dealing));
     } catch (error) {
       // What the record pins and still does not fit was dealt wrongly; anything else was swapped.
-      const swapped = (error as { code?: unknown }).code === 'bad-digest';
+      const swapped = bytes === null || (error as { code?: unknown }).code === 'bad-digest';
       const kind = swapped ? 'bad-shard' : 'wrong-key';
       faults.push({ kind, mspId: swapped ? mspId : source, fileId, detail: messageOf(error) });
     }
@@ -137,8 +141,10 @@ async function recordsOf(ledger: Ledger, request: AuditRequest): Promise<FileRec
   const records: FileRecord[] = [];
   for (const fileId of request.fileIds) {
     const record = await ledger.evaluate('ledger/records:GetRecord', { fileId });
-    if (record === null)
+    // Names of folders follow from it: another file's record must not be taken for this one's.
+    if (record === null || record.void !== null || record.fileId !== fileId) {
       throw new AuditError('unknown-file', `file ${fileId} is not on the ledger`);
+    }
     records.push(record);
   }
   return records;
@@ -149,8 +155,8 @@ export function withoutRelease(request: AuditRequest, records: readonly FileReco
   const released = new Set(request.releases.map((release) => release.mspId));
   const { requestedAtMs } = request;
   const holders = new Set(
-    records.flatMap(({ dealing, withdrawals }) =>
-      dealing.holders.filter((holder) => !isExcused(withdrawals, holder, requestedAtMs)),
+    records.flatMap((record) =>
+      record.dealing.holders.filter((holder) => owesShard(record, holder, requestedAtMs)),
     ),
   );
   return [...holders].filter((holder) => !released.has(holder)).sort();

@@ -28,6 +28,9 @@ export interface DutiesOptions {
   readonly onCount?: (what: 'confirmed' | 'voted' | 'released', count: number) => void;
 }
 
+/** So many files that could not be looked at end a round: the ledger may be away. */
+const FAILURES_MAX = 8;
+
 export class Duties {
   readonly #options: DutiesOptions;
 
@@ -84,28 +87,45 @@ export class Duties {
   }
 
   async #confirm(signal: AbortSignal): Promise<void> {
-    const { ledger, mspId, log, list } = this.#options;
+    const { ledger, log, list } = this.#options;
     const good: Hex[] = [];
+    let failed = 0;
     for (const fileId of list.due('confirm')) {
       if (signal.aborted || good.length === LIMITS.filesPerConfirmMax) break;
-      const record = await this.#record(fileId);
-      const withdrawn = record.withdrawals?.some((one) => one.mspId === mspId) ?? false;
-      if (record.void !== null || withdrawn || record.confirmedBy.includes(mspId)) {
-        list.done('confirm', fileId);
-        continue;
-      }
-      const shard = await this.#storedShard(record);
-      if (shard === null) {
-        log.warn('our shard is not in our collection yet; it will be dealt again', { fileId });
-      } else if (await this.#isGood(record, shard)) {
-        good.push(fileId);
-      }
+      // Each by itself: what is wrong with one file must not keep us from the others.
+      const checked = await this.#guard(
+        'checking a shard',
+        async () => {
+          if (await this.#isToConfirm(fileId)) good.push(fileId);
+        },
+        { fileId },
+      );
+      if (checked) continue;
+      // To the end of the line: others have their turn before it.
+      list.rest('confirm', fileId);
+      list.add('confirm', fileId);
+      if (++failed >= FAILURES_MAX) break;
     }
     if (good.length === 0) return;
     await ledger.submit('ledger/audits:Confirm', { fileIds: good });
     for (const fileId of good) list.done('confirm', fileId);
     this.#options.onCount?.('confirmed', good.length);
     log.info('shards checked and confirmed', { count: good.length });
+  }
+
+  /** Whether a file waits for our word that its shard is here and right. */
+  async #isToConfirm(fileId: Hex): Promise<boolean> {
+    const { mspId, log, list } = this.#options;
+    const record = await this.#record(fileId);
+    const withdrawn = record.withdrawals?.some((one) => one.mspId === mspId) ?? false;
+    if (withdrawn || record.confirmedBy.includes(mspId)) {
+      list.done('confirm', fileId);
+      return false;
+    }
+    const shard = await this.#storedShard(record);
+    if (shard !== null) return this.#isGood(record, shard);
+    log.warn('our shard is not in our collection yet; it will be dealt again', { fileId });
+    return false;
   }
 
   async #serve(requestId: string): Promise<void> {
@@ -170,7 +190,8 @@ export class Duties {
   /** The record that an event told of. @throws Error at a peer that has not got so far yet */
   async #record(fileId: Hex): Promise<FileRecord> {
     const record = await this.#options.ledger.evaluate('ledger/records:GetRecord', { fileId });
-    if (record === null) throw behind(`the record of file ${fileId}`);
+    // Anybody may void any id in a chain of its own, and is seen only where there is no record yet.
+    if (record === null || record.void !== null) throw behind(`the record of file ${fileId}`);
     return record;
   }
 
@@ -201,7 +222,7 @@ export class Duties {
    * dealing is the source's doing: the ledger gets our complaint, with the shard as evidence.
    */
   async #isGood({ fileId, dealing }: FileRecord, shard: Uint8Array): Promise<boolean> {
-    const { ledger, log, list, mspId } = this.#options;
+    const { log, mspId } = this.#options;
     try {
       verifyShard(shard, dealing.holders.indexOf(mspId) + 1, dealing);
       return true;
@@ -211,9 +232,20 @@ export class Duties {
       log.error('our shard is wrong', { fileId, code, reason: error.message });
       if (code === 'bad-digest') return false;
     }
-    await ledger.submit('ledger/audits:Complain', { fileId, shard: toBase64(shard) });
-    list.done('confirm', fileId);
+    await this.#guard('complaining of a shard', () => this.#complain(fileId, shard), { fileId });
     return false;
+  }
+
+  /** Once a file, whichever of our agents says it: the ledger has our complaint, or it is made. */
+  async #complain(fileId: Hex, shard: Uint8Array): Promise<void> {
+    const { ledger, list } = this.#options;
+    try {
+      await ledger.submit('ledger/audits:Complain', { fileId, shard: toBase64(shard) });
+    } catch (error) {
+      const text = error instanceof Error ? error.message : '';
+      if (!text.startsWith('ALREADY_EXISTS: ')) throw error;
+    }
+    list.done('confirm', fileId);
   }
 }
 
