@@ -24,13 +24,3 @@ export function owesShard(
   const own = withdrawals?.find(({ mspId }) => mspId === holder);
   return own === undefined ? confirmedBy.includes(holder) : effectiveAtMs(own) > requestedAtMs;
 }
-
-/** Whether `holder` had withdrawn in good time before a request that was made at `requestedAtMs`. */
-export function isExcused(
-  withdrawals: readonly Withdrawal[] | undefined,
-  holder: MspId,
-  requestedAtMs: number,
-): boolean {
-  const own = withdrawals?.find(({ mspId }) => mspId === holder);
-  return own !== undefined && effectiveAtMs(own) <= requestedAtMs;
-}
