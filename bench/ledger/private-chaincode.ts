@@ -4,7 +4,8 @@
  * Fabric itself makes of that is as fast as a deposit of its own transaction could be.
  */
 import { shardCollection } from '@blocktorrent/protocol/ledger-api.ts';
-import shim, { type ChaincodeInterface } from 'fabric-shim';
+import type shim from 'fabric-shim';
+import type { ChaincodeInterface } from 'fabric-shim';
 import { runChaincode } from '../../chaincode/src/serve.ts';
 
 /** Name of the transaction. */
@@ -14,7 +15,10 @@ export const PRIVATE_PUTS = 'privatePuts';
 const SHARD_BYTES = 100;
 const VALUE = Buffer.alloc(SHARD_BYTES, 'x');
 
-function withPrivatePuts(contracts: ChaincodeInterface): ChaincodeInterface {
+function withPrivatePuts(
+  contracts: ChaincodeInterface,
+  { success }: typeof shim,
+): ChaincodeInterface {
   return {
     Init: (stub) => contracts.Init(stub),
     Invoke: async (stub) => {
@@ -23,7 +27,7 @@ function withPrivatePuts(contracts: ChaincodeInterface): ChaincodeInterface {
       const key = stub.getTxID();
       for (const mspId of mspIds) await stub.putPrivateData(shardCollection(mspId), key, VALUE);
       await stub.putState(key, VALUE);
-      return shim.success();
+      return success();
     },
   };
 }

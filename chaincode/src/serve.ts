@@ -11,6 +11,7 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { parseArgs } from 'node:util';
 import { CHAINCODE } from '@blocktorrent/protocol/ledger-api.ts';
+import type shim from 'fabric-shim';
 import type { ChaincodeInterface, ChaincodeServerOpts } from 'fabric-shim';
 
 /** What the command line said, checked. */
@@ -22,7 +23,8 @@ interface Options {
   readonly tls: { key: Buffer; cert: Buffer; clientCACerts: Buffer } | null;
 }
 
-type Wrap = (chaincode: ChaincodeInterface) => ChaincodeInterface;
+type Shim = typeof shim;
+type Wrap = (chaincode: ChaincodeInterface, shim: Shim) => ChaincodeInterface;
 
 const LISTEN = /^(.+):(\d{1,5})$/;
 const BIND_ATTEMPTS = 10;
@@ -98,14 +100,16 @@ async function freePort(host: string): Promise<number> {
 
 /**
  * Starts the server; with port 0 takes another free port where one was lost meanwhile. `wrap` may
- * put something around the contracts.
+ * put something around the contracts, with the shim, which takes its log level when it is loaded.
  */
 async function serve(options: Options, wrap: Wrap): Promise<string> {
   process.env.CORE_CHAINCODE_LOGGING_LEVEL ??= 'WARNING';
   const { default: shim } = await import('fabric-shim');
+  const { muteUnwanted } = await import('./shim-log.ts');
   const { createChaincode } = await import('./contracts.ts');
   const { withinTimeWindow } = await import('./time-window.ts');
-  const chaincode = withinTimeWindow(wrap(createChaincode(options.chaincode)), Date.now);
+  muteUnwanted(shim);
+  const chaincode = withinTimeWindow(wrap(createChaincode(options.chaincode), shim), Date.now);
   for (let attempt = 1; ; attempt++) {
     const port = options.port === 0 ? await freePort(options.host) : options.port;
     const address = `${options.host}:${port}`;
