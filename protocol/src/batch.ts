@@ -8,6 +8,7 @@
  * Anybody with `sqlite3` can use the views `readings`, `samples`, `dead_letters`, `latest`, `hourly`.
  */
 import { ProtocolError } from './errors.ts';
+import { LIMITS } from './limits.ts';
 import type { Reading, Sample } from './reading.ts';
 
 /** Version of the schema, `PRAGMA user_version`; older ones stay readable. */
@@ -327,6 +328,9 @@ export function* readingsOf(
     for (const row of rows) {
       const own: Sample[] = [];
       for (; next.done !== true && next.value.seq === row.seq; next = samples.next()) {
+        if (own.length === LIMITS.samplesPerReadingMax) {
+          throw new ProtocolError('too-large', `batch: reading ${row.seq} has too many samples`);
+        }
         own.push(sampleOf(next.value, row));
       }
       yield readingOf(row, own);
