@@ -137,6 +137,21 @@ describe('fetching a file from its owners', () => {
     expect(file.bytes.equals(await readFile(options.outputPath))).toBe(true);
   });
 
+  it('fetches nothing again of what an earlier run had whole, but one chunk of each owner', async () => {
+    const options = fetchOptions();
+    await writeFile(options.outputPath, file.bytes);
+    const result = await fetchFile(options);
+    expect(Object.values(result.fromOwner).every((chunks) => chunks === 1)).toBe(true);
+    expect(file.bytes.equals(await readFile(options.outputPath))).toBe(true);
+  });
+
+  it('says that the whole is wrong where every chunk is the manifest’s', async () => {
+    const lying = { ...file.manifest, ciphertextSha256: new Uint8Array(32) };
+    const options = fetchOptions({ manifest: lying });
+    await writeFile(options.outputPath, file.bytes);
+    await expect(fetchFile(options)).rejects.toMatchObject({ code: 'wrong-whole' });
+  });
+
   it('stops when it is aborted', async () => {
     const abort = new AbortController();
     const attempt = fetchFile(fetchOptions({ signal: abort.signal }));

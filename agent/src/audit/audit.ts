@@ -7,7 +7,9 @@
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { toHex } from '@blocktorrent/protocol/bytes.ts';
 import { rebuildIdentity } from '@blocktorrent/protocol/dealing.ts';
+import { ProtocolError } from '@blocktorrent/protocol/errors.ts';
 import type {
   AuditOutcome,
   AuditRequest,
@@ -19,7 +21,9 @@ import type {
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import type { Shard } from '@blocktorrent/protocol/shard.ts';
 import type { Ledger } from '../ledger/ledger.ts';
+import { FetchError } from './fetch.ts';
 import { gatherShards, withoutRelease } from './gather.ts';
+import { type BatchChain, type ChainReport, chainReports } from './joins.ts';
 import type { Fetched, FetchTarget, Recovered } from './recover.ts';
 import { recoverFile } from './recover.ts';
 import { verifyAnchored } from './verify-anchored.ts';
@@ -32,7 +36,7 @@ export interface AuditOptions {
   readonly fetch: (target: FetchTarget) => Promise<Fetched>;
   readonly signal: AbortSignal;
   readonly onProgress: (progress: AuditProgress) => void;
-  /** Close the request on the ledger when done. */
+  /** Close the request on the ledger when done; where another try may open more, it stays open. */
   readonly close: boolean;
 }
 export type AuditProgress =
@@ -46,13 +50,20 @@ export interface AuditedFile extends Recovered {
   readonly readings: number | null;
   /** Anchors on the ledger that its readings lead to; null for other files. */
   readonly anchors: number | null;
+  /** Where its readings begin and end in their gateway's chain; null for other files. */
+  readonly chain: BatchChain | null;
 }
 export interface AuditReport {
   readonly requestId: string;
+  /** Every file was recovered, and no two batches contradict each other. */
   readonly ok: boolean;
   readonly files: readonly AuditedFile[];
   /** Files that could not be recovered, and why. */
   readonly failed: readonly { readonly fileId: Hex; readonly reason: string }[];
+  /** Whether the recovered batches of each gateway join. */
+  readonly chains: readonly ChainReport[];
+  /** Files that failed for a reason that may pass: an owner away, our disk full. */
+  readonly mayPass: number;
   /** Failures that the evidence supports. */
   readonly faults: readonly Fault[];
   /** Holders that had released nothing when enough others had: a fault only past the request's time. */
@@ -76,6 +87,7 @@ export async function runAudit(options: AuditOptions): Promise<AuditReport> {
   const files: AuditedFile[] = [];
   const failed: { fileId: Hex; reason: string }[] = [];
   const faults: Fault[] = [...gathered.faults];
+  let mayPass = 0;
   for (const record of gathered.records) {
     const { fileId } = record;
     onProgress({ step: 'file', done: files.length, files: gathered.records.length, fileId });
@@ -87,12 +99,15 @@ export async function runAudit(options: AuditOptions): Promise<AuditReport> {
     } catch (error) {
       if (options.signal.aborted) throw error;
       const { fault, reason } = judge(record, error);
+      // Whoever could not show what it had signed for is named above all where nobody else could.
+      if (error instanceof FetchError) faults.push(...error.faults);
       failed.push({ fileId, reason });
       if (fault !== null) faults.push(fault);
+      else mayPass += 1;
     }
   }
   const silent = withoutRelease(gathered.request, gathered.records);
-  const report = summarise(options.requestId, { files, failed, silent }, faults);
+  const report = summarise(options.requestId, { files, failed, silent, mayPass }, faults);
   await mkdir(outputDir, { recursive: true, mode: 0o700 });
   await writeFile(join(outputDir, 'report.json'), `${JSON.stringify(report, null, 2)}\n`);
   await publish(report, options);
@@ -112,12 +127,21 @@ async function auditFile(
     outputDir: join(options.outputDir, record.fileId.slice(0, 16)),
   });
   const { source } = record;
-  if (record.kind !== 'batch') return { ...recovered, source, readings: null, anchors: null };
-  const { readings, anchors } = await verifyAnchored(recovered.contentPath, record, options.ledger);
-  return { ...recovered, source, readings, anchors };
+  if (record.kind !== 'batch') {
+    return { ...recovered, source, readings: null, anchors: null, chain: null };
+  }
+  const batch = await verifyAnchored(recovered.contentPath, record, options.ledger);
+  const { readings, anchors, firstSeq, lastSeq } = batch;
+  const { fileId, gateway, seq: place } = record;
+  const [chainStart, chainEnd] = [toHex(batch.chainStart), toHex(batch.chainEnd)];
+  const chain = { fileId, source, gateway, place, firstSeq, lastSeq, chainStart, chainEnd };
+  return { ...recovered, source, readings, anchors, chain };
 }
 
-/** What a failure proves. The source answers for a key that is wrong and a file that won't open. */
+/**
+ * What a failure proves. The source answers for a key that is wrong, and for what does not open
+ * although it is what its manifest, or its record, names; for that nobody else can be blamed.
+ */
 function judge(record: FileRecord, error: unknown): { fault: Fault | null; reason: string } {
   const reason = error instanceof Error ? error.message : String(error);
   const { fileId, source } = record;
@@ -129,9 +153,9 @@ function judge(record: FileRecord, error: unknown): { fault: Fault | null; reaso
     detail: reason.slice(0, LIMITS.reasonCharsMax),
   });
   if (code === 'bad-key') return { fault: found('wrong-key'), reason };
-  const unopenable = ['wrong-table', 'bad-padding', 'malformed', 'truncated', 'bad-chain'];
-  if (unopenable.includes(String(code))) return { fault: found('unopenable'), reason };
-  return { fault: null, reason };
+  const isSealedWrong = error instanceof ProtocolError && code !== 'bad-argument';
+  const named = ['wrong-table', 'wrong-whole', 'bad-chain'].includes(String(code));
+  return { fault: isSealedWrong || named ? found('unopenable') : null, reason };
 }
 
 function summarise(
@@ -140,10 +164,12 @@ function summarise(
     readonly files: readonly AuditedFile[];
     readonly failed: AuditReport['failed'];
     readonly silent: readonly MspId[];
+    readonly mayPass: number;
   },
   all: readonly Fault[],
 ): AuditReport {
-  const { files, failed, silent } = found;
+  const { files, failed, silent, mayPass } = found;
+  const chains = chainReports(files.flatMap(({ chain }) => chain ?? []));
   const chunksFrom: Record<MspId, number> = {};
   for (const file of files) {
     for (const [mspId, count] of Object.entries(file.fromOwner)) {
@@ -153,9 +179,11 @@ function summarise(
   const unreachable = all.filter((fault) => fault.kind === 'unreachable');
   return {
     requestId,
-    ok: failed.length === 0,
+    ok: failed.length === 0 && chains.every(({ breaks }) => breaks.length === 0),
     files,
     failed,
+    chains,
+    mayPass,
     faults: all.filter((fault) => fault.kind !== 'unreachable'),
     withoutRelease: silent,
     unreachable: [...new Set(unreachable.map((fault) => fault.mspId))],
@@ -165,7 +193,7 @@ function summarise(
 }
 
 async function publish(report: AuditReport, options: AuditOptions): Promise<void> {
-  if (!options.close) return;
+  if (!options.close || report.mayPass > 0) return;
   const { requestId } = report;
   const outcome = outcomeOf(report);
   await options.ledger.submit('ledger/audits:Close', { requestId, outcome });

@@ -6,6 +6,7 @@
  * checked against three digests before it is written, and the whole against its SHA-256.
  */
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { type FileHandle, open, rename } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { toHex } from '@blocktorrent/protocol/bytes.ts';
@@ -76,7 +77,13 @@ export interface FetchResult {
   readonly bytes: number;
 }
 
-export type FetchErrorCode = 'unavailable' | 'bad-file' | 'bad-argument' | 'aborted';
+/** `wrong-whole`: all chunks are the manifest's, and yet the whole is not: the source's doing. */
+export type FetchErrorCode =
+  | 'unavailable'
+  | 'bad-file'
+  | 'wrong-whole'
+  | 'bad-argument'
+  | 'aborted';
 
 /** The file could not be had; `faults` says whose doing that is. */
 export class FetchError extends Error {
@@ -125,7 +132,7 @@ interface Owner {
  */
 export async function fetchFile(options: FetchOptions): Promise<FetchResult> {
   const partPath = `${options.outputPath}.part`;
-  const file = await openPart(partPath);
+  const file = await openPart(partPath, options.outputPath);
   try {
     const fetching = new Fetching(options, file);
     const result = await fetching.run();
@@ -437,7 +444,9 @@ function newOwner(mspId: MspId, seed: Seed | null): Owner {
   };
 }
 
-async function openPart(path: string): Promise<FileHandle> {
+async function openPart(path: string, outputPath: string): Promise<FileHandle> {
+  // An earlier run had all of it: nothing is fetched a second time.
+  if (existsSync(outputPath) && !existsSync(path)) await rename(outputPath, path);
   // Created if missing, kept if there: `resume` looks at what it holds.
   await (await open(path, 'a', 0o600)).close();
   return open(path, 'r+');
@@ -460,6 +469,6 @@ async function requireWhole(
   const expected = toHex(options.manifest.ciphertextSha256);
   if (found !== expected) {
     const message = `the ciphertext hashes to ${found}, the manifest says ${expected}`;
-    throw new FetchError('bad-file', message, faults);
+    throw new FetchError('wrong-whole', message, faults);
   }
 }

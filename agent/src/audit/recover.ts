@@ -120,8 +120,9 @@ async function openTable(
   const encrypted = fromBase64(found.masterTable);
   const hash = createHash('sha256').update(encrypted).digest('hex');
   if (hash !== record.masterTableHash) {
+    // The contract has compared them: it is the peer that was asked which differs.
     throw new AuditError(
-      'wrong-table',
+      'unknown-file',
       `the encrypted master table of ${fileId} hashes to ${hash}, its record says ` +
         record.masterTableHash,
     );
@@ -139,13 +140,31 @@ async function openTable(
     );
   }
   const manifest = verifyManifest(table.manifest, keys);
-  if (manifest.recipient !== record.recipient) {
+  requireSame(manifest, record);
+  return { manifest, table };
+}
+
+/** The ledger cannot see the manifest: what the record says of it is compared here. */
+function requireSame(manifest: Manifest, record: FileRecord): void {
+  const pairs: readonly (readonly [string, unknown, unknown])[] = [
+    ['source', manifest.source, record.source],
+    ['gateway', manifest.gateway, record.gateway],
+    ['seq', manifest.seq, record.seq],
+    ['previous', manifest.previous, record.previous],
+    ['kind', manifest.kind, record.kind],
+    ['epoch', manifest.epoch, record.epoch],
+    ['timeMs', manifest.timeMs, record.timeMs],
+    ['recipient', manifest.recipient, record.recipient],
+    ['bytes', manifest.ciphertextBytes, record.bytes],
+    ['chunkCount', manifestChunkCount(manifest), record.chunkCount],
+  ];
+  for (const [name, inManifest, inRecord] of pairs) {
+    if (inManifest === inRecord) continue;
     throw new AuditError(
       'wrong-table',
-      `the manifest of ${fileId} is for ${manifest.recipient}, its record for ${record.recipient}`,
+      `${name} of ${record.fileId} is ${inManifest} in its manifest, ${inRecord} in its record`,
     );
   }
-  return { manifest, table };
 }
 
 /**

@@ -16,6 +16,7 @@ import {
 } from '@blocktorrent/protocol/batch.ts';
 import { equalBytes, fromHex, toHex } from '@blocktorrent/protocol/bytes.ts';
 import type { Anchor } from '@blocktorrent/protocol/ledger-api.ts';
+import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import { CHAIN_HASH_BYTES, chainHash } from '@blocktorrent/protocol/reading.ts';
 import SqliteDatabase, { type Database } from 'better-sqlite3';
 import { nodeSha256 } from '../crypto/node-hasher.ts';
@@ -95,8 +96,27 @@ function requireSound(database: Database): void {
   for (const table of TABLES) {
     if (isTable.get(table) === undefined) throw new BadBatchError(`batch: no table ${table}`);
   }
+  for (const table of TABLES) requireBounded(database, table);
   const problem = database.pragma('integrity_check(1)', { simple: true });
   if (problem !== 'ok') throw new BadBatchError(`batch: SQLite finds: ${String(problem)}`);
+}
+
+/** Values that are stored, none computed, and none longer than a payload may be: few bytes can be a GiB. */
+function requireBounded(database: Database, table: string): void {
+  const columns = database.pragma(`table_xinfo(${table})`) as { name: string; hidden: number }[];
+  const computed = columns.find(({ hidden }) => hidden !== 0);
+  if (computed !== undefined) {
+    throw new BadBatchError(`batch: column ${computed.name} of ${table} is computed`);
+  }
+  const tooLong = columns
+    .map(({ name }) => `octet_length("${name.replaceAll('"', '""')}") > ${LIMITS.payloadBytesMax}`)
+    .join(' OR ');
+  const found = database.prepare(`SELECT 1 FROM ${table} WHERE ${tooLong} LIMIT 1`).get();
+  if (found !== undefined) {
+    throw new BadBatchError(
+      `batch: a value of ${table} is longer than ${LIMITS.payloadBytesMax} bytes`,
+    );
+  }
 }
 
 function metaOf(database: Database) {

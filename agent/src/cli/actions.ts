@@ -12,6 +12,7 @@ import type {
 } from '@blocktorrent/protocol/ledger-api.ts';
 import { openLedger, openNet, openView } from '../assemble.ts';
 import type { FetchResult, Seed } from '../audit/fetch.ts';
+import type { ChainReport } from '../audit/joins.ts';
 import type { FetchTarget } from '../audit/recover.ts';
 import type { Config } from '../config/load.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -137,13 +138,37 @@ export async function auditFetch(
     );
     const failed = report.failed.map(({ fileId, reason }) => `not recovered: ${fileId}: ${reason}`);
     const silent = report.withoutRelease.map((mspId) => `nothing released by ${mspId} so far`);
+    const chains = report.chains.flatMap(chainLines);
+    const again =
+      close && report.mayPass > 0
+        ? ['the request stays open: the same command tries the others again until it expires']
+        : [];
     const summary = `${report.files.length} files recovered to ${outputDir}`;
     return {
       value: report,
-      text: [summary, ...failed, ...faults, ...silent].join('\n'),
+      text: [summary, ...failed, ...faults, ...chains, ...silent, ...again].join('\n'),
       verified: report.ok,
     };
   });
+}
+
+/** What a person is told of a gateway's recovered batches: whether they join. */
+function chainLines({ source, gateway, batches, gaps, breaks }: ChainReport): string[] {
+  const name = `${source}/${gateway}`;
+  if (batches > 1 && gaps.length + breaks.length === 0) {
+    return [`chain of ${name}: its ${batches} batches join`];
+  }
+  return [
+    ...gaps.map(
+      ({ firstSeq, lastSeq, filesBetween }) =>
+        `chain of ${name}: readings ${firstSeq} to ${lastSeq} are in none of these files; the ` +
+        `ledger has ${filesBetween} others of it in between`,
+    ),
+    ...breaks.map(
+      ({ first, second, reason }) =>
+        `chain of ${name} is broken between files ${first} and ${second}: ${reason}`,
+    ),
+  ];
 }
 
 /** Votes on an audit request in the name of this organisation. */

@@ -118,7 +118,7 @@ const TABLE: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
       'Set `overlay.plain` in the configuration of the owners, and restart them.',
     ],
   },
-  FetchError: { unavailable: LATER, 'bad-file': TAMPERED, '*': [EXIT.failure, '', ''] },
+  FetchError: { unavailable: LATER, 'wrong-whole': TAMPERED, '*': [EXIT.failure, '', ''] },
   ProtocolError: { 'bad-argument': [EXIT.usage, '', ''], '*': TAMPERED },
   MigrationError: { newer: [EXIT.usage, 'Nothing was changed.', ''], '*': [EXIT.failure, '', ''] },
 };
