@@ -9,6 +9,7 @@ import { TRANSIENT } from '@blocktorrent/protocol/ledger-api.ts';
 import { rangesOf } from '@blocktorrent/protocol/placement.ts';
 import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ledgerError } from '../../agent/src/ledger/fabric-errors.ts';
 import {
   type Ledger,
   LedgerError,
@@ -102,6 +103,37 @@ describe('a final refusal', () => {
     'is never one of the ledger’s own failures: %s',
     (code) => expect(isFinal(refusal(code, 'BAD_ARGUMENT: whatever'))).toBe(false),
   );
+});
+
+describe('a refusal by other organisations’ peers', () => {
+  const TEXT = 'chaincode response 500, BAD_ARGUMENT: I say so';
+  /** What the gateway client throws where these organisations' endorsers failed. */
+  const thrown = (...details: { mspId: string; message: string }[]) =>
+    Object.assign(new Error('failed to collect enough endorsements'), { code: 10, details });
+  const from = (error: Error) => ledgerError('endorse', error, { txId: 'ab', own: SOURCE });
+
+  it('never makes us give a file up while ours says nothing, however long', () => {
+    // Ours endorsed; of the others one refuses whatever it is asked, and one is away.
+    const error = from(
+      thrown({ mspId: 'Org2MSP', message: TEXT }, { mspId: 'Org3MSP', message: 'unavailable' }),
+    );
+    expect(error).toMatchObject({ code: 'rejected', hearsay: true });
+    for (let minute = 0; minute < 60; minute += 1) {
+      expect(() => refusals.judge(1, error)).toThrow(/I say so/);
+      expect(refusals.has(1)).toBe(false);
+      monotonicMs += 60_000;
+    }
+  });
+
+  it('counts after ours, and ours is shown', () => {
+    const ours = { mspId: SOURCE, message: 'chaincode response 500, BAD_KEY: ours' };
+    const error = from(thrown({ mspId: 'Org2MSP', message: TEXT }, ours));
+    expect(error.message).toMatch(/^BAD_KEY: ours/);
+    expect(() => refusals.judge(1, error)).toThrow();
+    monotonicMs += LAST_WORD_AFTER_MS;
+    const others = from(thrown({ mspId: 'Org2MSP', message: TEXT }));
+    expect(refusals.judge(1, others)).toMatchObject({ giveUp: expect.stringMatching(/I say so/) });
+  });
 });
 
 describe('recording', () => {

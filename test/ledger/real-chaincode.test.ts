@@ -64,6 +64,7 @@ describe('the real contracts on the dev ledger', () => {
     const epoch = ledger.evaluate('ledger/consortium:GetEpoch', { epoch: -1 });
     await expect(epoch).rejects.toMatchObject({
       code: 'rejected',
+      hearsay: false,
       message: expect.stringMatching(/^[A-Z_]+: /),
     });
   });

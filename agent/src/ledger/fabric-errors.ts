@@ -34,13 +34,15 @@ export function stepError(
   code: LedgerErrorCode,
   step: Step,
   text: string,
-  { txId, cause }: { readonly txId: string | null; readonly cause?: unknown },
+  detail: { readonly txId: string | null; readonly cause?: unknown; readonly hearsay?: boolean },
 ): LedgerError {
+  const { txId, cause, hearsay = false } = detail;
   const named = txId === null ? '' : `transaction ${txId}`;
   const where = [...(code === 'rejected' ? [step] : []), ...(named === '' ? [] : [named])];
   const after = where.length === 0 ? '' : ` (${where.join(', ')})`;
   const message = code === 'rejected' ? `${text}${after}` : `${step}: ${text}${after}`;
-  return new LedgerError(code, message, txId, { step, ...(cause === undefined ? {} : { cause }) });
+  const why = cause === undefined ? {} : { cause };
+  return new LedgerError(code, message, txId, { step, hearsay, ...why });
 }
 
 /** True if another peer may do better: this one did not answer, or could not reach others. */
@@ -63,8 +65,12 @@ export function isConflict(validationCode: number): boolean {
   return validationCode === MVCC_READ_CONFLICT || validationCode === PHANTOM_READ_CONFLICT;
 }
 
-/** The LedgerError for what a step threw. */
-export function ledgerError(step: Step, error: unknown, txId: string | null): LedgerError {
+/** The LedgerError for what a step threw; `own` is our organisation. */
+export function ledgerError(
+  step: Step,
+  error: unknown,
+  { txId, own }: { readonly txId: string | null; readonly own: string },
+): LedgerError {
   if (error instanceof LedgerError) {
     // A connection that could not be made does not know what it was for.
     return error.step === 'connect'
@@ -77,10 +83,17 @@ export function ledgerError(step: Step, error: unknown, txId: string | null): Le
     const message = error instanceof Error ? error.message : String(error);
     return stepError(codeOf(step), step, message, detail);
   }
-  const refusal = [...shape.details.map((each) => each.message), shape.message]
-    .map((message) => REFUSAL.exec(message)?.[1])
-    .find((sentence) => sentence !== undefined);
-  if (refusal !== undefined) return stepError('rejected', step, refusal, detail);
+  const refusals = shape.details.flatMap(({ mspId, message }) => {
+    const sentence = REFUSAL.exec(message)?.[1];
+    return sentence === undefined ? [] : [{ mspId, sentence }];
+  });
+  const [other] = refusals;
+  const ours = refusals.find(({ mspId }) => mspId === own);
+  const refusal = (ours ?? other)?.sentence ?? REFUSAL.exec(shape.message)?.[1];
+  if (refusal !== undefined) {
+    const hearsay = other !== undefined && ours === undefined;
+    return stepError('rejected', step, refusal, { ...detail, hearsay });
+  }
   const peers = shape.details.map((each) => `${each.mspId}: ${each.message}`).join('; ');
   const code = isUnavailable(error) ? unavailableCode(step) : codeOf(step);
   return stepError(code, step, `${shape.message}${peers === '' ? '' : ` (${peers})`}`, detail);

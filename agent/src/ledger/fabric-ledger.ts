@@ -200,7 +200,7 @@ export class FabricLedger implements Ledger {
         return await proposal.endorse(deadline(this.#timeouts.endorseMs));
       });
     } catch (error) {
-      const failure = ledgerError('endorse', error, asked.txId);
+      const failure = this.#failure('endorse', error, asked.txId);
       if (isMismatch(failure.cause)) {
         return { conflict: failure };
       }
@@ -237,7 +237,7 @@ export class FabricLedger implements Ledger {
           return await gateway.newCommit(commit).getStatus(deadline(leftMs));
         });
       } catch (error) {
-        const failure = ledgerError('commit', error, txId);
+        const failure = this.#failure('commit', error, txId);
         if (
           failure.code !== 'timeout' ||
           performance.now() >= giveUpMs ||
@@ -269,7 +269,7 @@ export class FabricLedger implements Ledger {
       } catch (error) {
         const again = isUnreachable(error) || (isUnavailable(error) && mayRunTwice);
         if (!again || this.#closing.signal.aborted) {
-          throw ledgerError(step, error, asked.txId);
+          throw this.#failure(step, error, asked.txId);
         }
       }
     }
@@ -282,8 +282,12 @@ export class FabricLedger implements Ledger {
       const { txId } = asked;
       throw cause === undefined
         ? stepError('unavailable', step, `no peer of ${this.mspId} is configured`, { txId })
-        : ledgerError(step, cause, txId);
+        : this.#failure(step, cause, txId);
     }
+  }
+
+  #failure(step: Step, error: unknown, txId: string | null): LedgerError {
+    return ledgerError(step, error, { txId, own: this.mspId });
   }
 
   /** Our own peers first; for reading, the one whose events we follow before all others. */

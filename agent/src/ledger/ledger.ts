@@ -93,17 +93,24 @@ export class LedgerError extends Error {
   /** Id under which peers were asked last, also by `evaluate`; null where nothing has been sent. */
   readonly txId: string | null;
   readonly step: LedgerStep | null;
+  /** Of `rejected`: no peer of our own organisation has said so, only others'. */
+  readonly hearsay: boolean;
 
   /** `message` is to name step and transaction as well (`stepError`): it may be all that is seen. */
   constructor(
     code: LedgerErrorCode,
     message: string,
     txId: string | null = null,
-    { step = null, ...options }: ErrorOptions & { readonly step?: LedgerStep | null } = {},
+    {
+      step = null,
+      hearsay = false,
+      ...options
+    }: ErrorOptions & { readonly step?: LedgerStep | null; readonly hearsay?: boolean } = {},
   ) {
     super(message, options);
     this.code = code;
     this.txId = txId;
     this.step = step;
+    this.hearsay = hearsay;
   }
 }

@@ -4,10 +4,12 @@
  * a key or a policy of a moment ago. So it is asked again, elsewhere if possible, and given up only
  * when it is still refused some time later.
  *
+ * What only others' peers refuse while ours does not is nobody's last word: one hostile organisation,
+ * where another's peer is away, would otherwise make us give up every file.
  * Never final: a ledger that is away, a lost race, an outcome that is unknown, and refusals of us
  * (membership, registration), of the chain's place or of the epoch, which others can mend.
  */
-import type { LedgerErrorCode } from '../ledger/ledger.ts';
+import { LedgerError, type LedgerErrorCode } from '../ledger/ledger.ts';
 import type { GivenUp } from '../runtime/stage-runner.ts';
 
 const REJECTED: LedgerErrorCode = 'rejected';
@@ -58,12 +60,17 @@ export class Refusals {
    * @throws the same error where it is not final, or not the last word yet: it is tried again
    */
   judge(fileId: number, error: unknown): GivenUp {
-    if (!isFinal(error) || !this.isLastWord(fileId)) throw error;
+    if (!isFinal(error) || !this.isLastWord(fileId, error)) throw error;
     return { giveUp: error.message, byLedger: true };
   }
 
-  /** Notes that the file is refused; true where that has lasted long enough, and is forgotten. */
-  isLastWord(fileId: number): boolean {
+  /**
+   * Notes that the file is refused; true where that has lasted long enough, and is forgotten. What others
+   * say counts once our own peer has said it.
+   */
+  isLastWord(fileId: number, error: unknown): boolean {
+    const isHearsay = error instanceof LedgerError && error.hearsay;
+    if (isHearsay && !this.has(fileId)) return false;
     const firstMs = this.#firstMs.get(fileId) ?? this.#nowMs();
     const isLast = this.#nowMs() - firstMs >= LAST_WORD_AFTER_MS;
     if (isLast) this.forget(fileId);

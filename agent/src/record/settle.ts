@@ -73,7 +73,7 @@ export async function appendLate(
   } catch (error) {
     // A peer that is behind may not know the record yet, or the owner's key.
     const isRefused = (error as { code?: unknown }).code === 'rejected';
-    if (!isRefused || !refusals.isLastWord(id)) throw error;
+    if (!isRefused || !refusals.isLastWord(id, error)) throw error;
     log.warn('late receipts were refused by the ledger', { fileId, from, error });
   }
   const sent = new Set(receipts.map((receipt) => receipt.signature));
