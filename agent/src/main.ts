@@ -43,6 +43,7 @@ import { folderBytes, untilWritable } from './runtime/disk-space.ts';
 import { FILE_QUEUE_MIGRATIONS, FileQueue, type QueuedFile } from './runtime/file-queue.ts';
 import { type HostFacts, HostWatch } from './runtime/host.ts';
 import { type Health, startHttp } from './runtime/http.ts';
+import { IdleMemory, ownMemory } from './runtime/idle-memory.ts';
 import { Lifecycle } from './runtime/lifecycle.ts';
 import type { LeveledLog, Log } from './runtime/log.ts';
 import { createMetrics } from './runtime/metrics.ts';
@@ -264,6 +265,8 @@ async function startReports(
   const onFacts = (facts: HostFacts) => gaugeHost(facts, metrics);
   const host = new HostWatch({ dataDir: config.dataDir, onFacts, log });
   await lifecycle.start({ ...bound(host), name: 'host' });
+  const memory = ownMemory(systemClock.monotonicMs);
+  if (memory !== null) await lifecycle.start({ ...bound(new IdleMemory(memory)), name: 'memory' });
   const status = (): AgentStatus => ({
     ...statusOf(house, gateway, store, upkeep),
     host: host.facts,

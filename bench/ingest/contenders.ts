@@ -13,8 +13,9 @@ import type { GatewayOrder, GatewayReport } from './gateway-process.ts';
 
 const GATEWAY = join(import.meta.dirname, 'gateway-process.ts');
 const DISCARD = join(import.meta.dirname, 'discard-process.ts');
-/** As the agent's launcher has it. */
-const FLAGS = ['--max-semi-space-size=1'];
+/** As the agent's launcher has them. */
+const FLAGS = ['--max-semi-space-size=8', '--expose-gc'];
+const ARENA = { MALLOC_ARENA_MAX: '1' };
 
 /** A started subscriber. */
 export interface Running<T> {
@@ -31,7 +32,8 @@ export function startGateway(
 ): Running<GatewayReport> {
   const folder = mkdtempSync(join(tmpdir(), 'blocktorrent-bench-'));
   const whole: GatewayOrder = { url: broker.url, folder, ...order };
-  const env = slowSync === undefined ? {} : { LD_PRELOAD: slowSync, SLOW_SYNC_MS: '20' };
+  const slow = slowSync === undefined ? {} : { LD_PRELOAD: slowSync, SLOW_SYNC_MS: '20' };
+  const env = { ...ARENA, ...slow };
   const running = start<GatewayReport>([...FLAGS, GATEWAY, JSON.stringify(whole)], env);
   const report = running.report.finally(() => rmSync(folder, { recursive: true }));
   return { subscribed: running.subscribed, report };

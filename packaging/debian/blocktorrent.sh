@@ -8,8 +8,8 @@ fi
 # As the service sees it, so that the same configuration can be read; the files are its own.
 : "${CREDENTIALS_DIRECTORY:=/run/credentials/blocktorrent-agent.service}"
 export CREDENTIALS_DIRECTORY
-# The flag and the arena that blocktorrent.js would otherwise start Node.js a second time for.
+# The flags and the arena that blocktorrent.js would otherwise start Node.js a second time for.
 : "${MALLOC_ARENA_MAX:=1}"
 export MALLOC_ARENA_MAX
-exec /usr/lib/blocktorrent/bin/node --max-semi-space-size=1 --disable-warning=ExperimentalWarning \
-  /usr/lib/blocktorrent/agent/bin/blocktorrent.js "$@"
+exec /usr/lib/blocktorrent/bin/node --max-semi-space-size=8 --expose-gc \
+  --disable-warning=ExperimentalWarning /usr/lib/blocktorrent/agent/bin/blocktorrent.js "$@"

@@ -1,0 +1,45 @@
+/** When an agent collects its garbage: in idle times that come after work, and in no others. */
+import { describe, expect, it } from 'vitest';
+import { IdleMemory } from '../../agent/src/runtime/idle-memory.ts';
+
+/** Looks every 5 s, before each of which so many milliseconds of processor time were used. */
+function collectionsIn(usedMs: readonly number[], collectionMs = 0): number[] {
+  let cpuMs = 300;
+  let nowMs = 0;
+  const found: number[] = [];
+  const memory = new IdleMemory({
+    collect: () => {
+      cpuMs += collectionMs;
+      found.push(nowMs / 5_000);
+    },
+    cpuMs: () => cpuMs,
+    monotonicMs: () => nowMs,
+  });
+  memory.start();
+  memory.stop();
+  for (const used of usedMs) {
+    cpuMs += used;
+    nowMs += 5_000;
+    memory.look();
+  }
+  return found;
+}
+
+describe('an idle agent', () => {
+  it('collects once after its start, and not again while it has done nothing', () => {
+    expect(collectionsIn([10, 10, 10, 10])).toEqual([1]);
+  });
+
+  it('does not collect while there is work', () => {
+    expect(collectionsIn([4_000, 500, 260, 260])).toEqual([]);
+  });
+
+  it('collects after each piece of work, when that is over', () => {
+    expect(collectionsIn([10, 4_000, 4_000, 10, 10, 4_000, 10])).toEqual([1, 4, 7]);
+  });
+
+  it('collects also where little work has come together, without counting its own', () => {
+    const little = Array.from({ length: 14 }, () => 100);
+    expect(collectionsIn([10, ...little], 2_000)).toEqual([1, 11]);
+  });
+});
