@@ -185,7 +185,7 @@ export const BATCH_SQL = {
     'INSERT INTO sensor (name) VALUES (@name) ON CONFLICT DO UPDATE SET name = name RETURNING id',
   addBoot:
     'INSERT INTO boot (name) VALUES (@name) ON CONFLICT DO UPDATE SET name = name RETURNING id',
-  /** Parameters: `BatchValues`; behind it, any number of ', ' and `moreReadings` for one row more each. */
+  /** Parameters: those of `putBatchRow`; behind it, any number of ', ' and `moreReadings` for one row more each. */
   addReading: 'INSERT INTO reading VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
   moreReadings: '(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
   addMetric: `INSERT INTO metric (name, unit) VALUES (@name, @unit)
@@ -289,29 +289,36 @@ export function sampleRowOf(
   };
 }
 
-/** The values of a `BatchRow`, in the order of its columns: binding by place is faster. */
-export type BatchValues = readonly (number | string | Uint8Array | null)[];
+/** The values of one or more `BatchRow`, in the order of its columns: binding by place is faster. */
+export type BatchValues = (number | string | Uint8Array | null)[];
+/** Columns of a row. */
+export const BATCH_ROW_VALUES = 12;
 
-/** The row that holds `reading`. */
-export function batchRowOf(reading: Reading, ids: BatchIds): BatchValues {
-  return [
-    reading.seq,
-    reading.receivedMs,
-    reading.receivedMs - reading.monotonicMs,
-    ids.boot,
+/** Puts the row that holds `reading` into `values`, from `at` on. */
+export function putBatchRow(
+  values: BatchValues,
+  at: number,
+  reading: Reading,
+  ids: BatchIds,
+): void {
+  const { receivedMs, deviceMs } = reading;
+  values[at] = reading.seq;
+  values[at + 1] = receivedMs;
+  values[at + 2] = receivedMs - reading.monotonicMs;
+  values[at + 3] = ids.boot;
+  values[at + 4] =
     reading.qos +
-      4 * Number(reading.dup) +
-      8 * Number(reading.retain) +
-      16 * Number(reading.clockSynchronised) +
-      32 * Number(reading.historical),
-    ids.topic,
-    ids.sensor,
-    reading.deviceSeq,
-    reading.deviceMs === null ? null : reading.receivedMs - reading.deviceMs,
-    reading.duplicateOf,
-    reading.refusal,
-    reading.payload,
-  ];
+    4 * Number(reading.dup) +
+    8 * Number(reading.retain) +
+    16 * Number(reading.clockSynchronised) +
+    32 * Number(reading.historical);
+  values[at + 5] = ids.topic;
+  values[at + 6] = ids.sensor;
+  values[at + 7] = reading.deviceSeq;
+  values[at + 8] = deviceMs === null ? null : receivedMs - deviceMs;
+  values[at + 9] = reading.duplicateOf;
+  values[at + 10] = reading.refusal;
+  values[at + 11] = reading.payload;
 }
 
 /**

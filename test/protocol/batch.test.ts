@@ -3,9 +3,10 @@ import {
   BATCH_SCHEMA,
   BATCH_SQL,
   BATCH_VERSION,
-  batchRowOf,
+  type BatchValues,
   type NamedBatchRow,
   type NamedSampleRow,
+  putBatchRow,
   readingsOf,
   sampleRowOf,
 } from '@blocktorrent/protocol/batch.ts';
@@ -121,7 +122,9 @@ function filled() {
           : idOf(db.prepare(BATCH_SQL.addSensor).get({ name: one.sensor })),
       boot: idOf(db.prepare(BATCH_SQL.addBoot).get({ name: one.bootId })),
     };
-    db.prepare(BATCH_SQL.addReading).run(batchRowOf(one, ids));
+    const values: BatchValues = [];
+    putBatchRow(values, 0, one, ids);
+    db.prepare(BATCH_SQL.addReading).run(values);
     for (const [place, sample] of one.samples.entries()) addSample(db, one, place, sample);
   }
   return db;

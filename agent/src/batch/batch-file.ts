@@ -7,14 +7,15 @@
 import { statSync } from 'node:fs';
 import {
   BATCH_META,
+  BATCH_ROW_VALUES,
   BATCH_SCHEMA,
   BATCH_SQL,
   BATCH_VERSION,
   type BatchMetaKey,
   type BatchValues,
-  batchRowOf,
   type NamedBatchRow,
   type NamedSampleRow,
+  putBatchRow,
   readingsOf,
   sampleRowOf,
 } from '@blocktorrent/protocol/batch.ts';
@@ -189,6 +190,9 @@ export class BatchWriter {
   readonly #topics = new Map<string, number>();
   readonly #sensors = new Map<string, number>();
   readonly #boots = new Map<string, number>();
+  /** Used again and again: making them anew costs as much as filling them. */
+  readonly #rows: BatchValues = Array(ROWS_AT_ONCE * BATCH_ROW_VALUES).fill(null);
+  readonly #row: BatchValues = Array(BATCH_ROW_VALUES).fill(null);
   /** By name and unit. */
   readonly #metrics = new Map<string, number>();
   #meta: BatchMeta;
@@ -261,22 +265,22 @@ export class BatchWriter {
 
   #insert(readings: readonly Reading[]): void {
     const { addReading, addReadings } = this.#statements;
-    const alone = readings.length % ROWS_AT_ONCE;
-    const values: BatchValues[number][] = [];
-    for (const [index, reading] of readings.entries()) {
-      if (index >= readings.length - alone) addReading.run(this.#rowOf(reading));
-      else {
-        values.push(...this.#rowOf(reading));
-        if (index % ROWS_AT_ONCE !== ROWS_AT_ONCE - 1) continue;
-        addReadings.run(values);
-        values.length = 0;
+    const together = readings.length - (readings.length % ROWS_AT_ONCE);
+    for (let at = 0; at < together; at += ROWS_AT_ONCE) {
+      for (let row = 0; row < ROWS_AT_ONCE; row += 1) {
+        this.#put(this.#rows, row, readings[at + row] as Reading);
       }
+      addReadings.run(this.#rows);
+    }
+    for (const reading of readings.slice(together)) {
+      this.#put(this.#row, 0, reading);
+      addReading.run(this.#row);
     }
     for (const reading of readings) if (reading.samples.length > 0) this.#insertSamples(reading);
   }
 
-  #rowOf(reading: Reading): BatchValues {
-    return batchRowOf(reading, {
+  #put(values: BatchValues, row: number, reading: Reading): void {
+    putBatchRow(values, row * BATCH_ROW_VALUES, reading, {
       topic: this.#topicId(reading.topic),
       sensor: this.#sensorId(reading.sensor),
       boot: idOf(this.#boots, reading.bootId, this.#statements.addBoot),
