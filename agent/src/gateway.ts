@@ -47,7 +47,7 @@ type Broker = Mqtt['brokers'][number];
 type Table = Config['sources']['tables'][number];
 
 export interface GatewayCounts {
-  /** Readings committed since the gateway's first start. */
+  /** Readings committed and synced since the gateway's first start. */
   readonly readings: number;
   /** Payloads that no decoder took, since this start. */
   readonly deadLetters: number;
@@ -113,7 +113,7 @@ export class Gateway {
       ledger: house.ledger,
       source: config.organisation.mspId,
       gateway: config.name,
-      head: () => this.#store.current,
+      head: () => this.#store.durable,
       everyMs: config.batch.anchorEveryMs,
       onOutcome: (outcome) => metrics.add('batchAnchors', 1, { outcome }),
       log: log.child({ component: 'anchor' }),
@@ -221,7 +221,7 @@ export class Gateway {
   }
 
   counts(): GatewayCounts {
-    const { lastSeq, count } = this.#store.current;
+    const { lastSeq, count } = this.#store.durable;
     return {
       readings: lastSeq,
       deadLetters: this.#deadLetters,
@@ -412,11 +412,13 @@ function guarded(store: BatchStore, disk: DiskKeeper, memory: StoredMemory): Rea
     get nextSeq() {
       return store.nextSeq;
     },
-    append(readings) {
+    write(readings) {
       memory.flush();
       disk.requireRoom();
-      store.append(readings);
+      store.write(readings);
     },
+    sync: () => store.sync(),
+    syncNow: () => store.syncNow(),
   };
 }
 

@@ -79,20 +79,50 @@ const originals = (): Reading[] =>
 const deviceSeqs = (): (number | null)[] => originals().map(({ deviceSeq }) => deviceSeq);
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, n) => n + 1);
 
-/** A store whose commits can be made to fail, and that says what is in it. */
+/** A store whose commits and syncs can be made to fail, and that says what of it is synced. */
 function breakable(inner: BatchStore) {
   return {
     broken: false,
-    committed: 0,
+    syncBroken: false,
+    written: 0,
+    synced: 0,
     get nextSeq() {
       return inner.nextSeq;
     },
-    append(readings: readonly Reading[]) {
+    write(readings: readonly Reading[]) {
       if (this.broken) throw new Error('disk full');
-      inner.append(readings);
-      this.committed += readings.length;
+      inner.write(readings);
+      this.written += readings.length;
+    },
+    async sync() {
+      const { written } = this;
+      if (this.syncBroken) throw new Error('disk failed');
+      await inner.sync();
+      this.synced = Math.max(this.synced, written);
+    },
+    syncNow() {
+      if (this.syncBroken) throw new Error('disk failed');
+      inner.syncNow();
+      this.synced = this.written;
     },
   };
+}
+
+/** A stage whose groups are of 10, and what it acknowledges. */
+function stageOver(of: Parameters<typeof createIngest>[0]) {
+  const acknowledged: number[] = [];
+  const from = {
+    acknowledge: (ids: readonly number[]) => acknowledged.push(...ids),
+    abandon: () => undefined,
+  };
+  const ingest = createIngest(of, { maxReadings: 10, maxDelayMs: 1e6 });
+  const give = (first: number, last: number) => {
+    for (let id = first; id <= last; id += 1) {
+      const message = { topic: 'site/a', qos: 1, dup: false, retain: false } as const;
+      ingest.take({ ...message, payload: Buffer.from(payload(id)), messageId: id }, from);
+    }
+  };
+  return { ingest, give, acknowledged };
 }
 
 describe('an acknowledgement', () => {
@@ -106,7 +136,7 @@ describe('an acknowledgement', () => {
         ...metrics,
         acknowledged(count) {
           metrics.acknowledged(count);
-          if (metrics.of.acknowledged > watched.committed) early.push(metrics.of.acknowledged);
+          if (metrics.of.acknowledged > watched.synced) early.push(metrics.of.acknowledged);
         },
       },
       maxReadings: 1e6,
@@ -168,20 +198,64 @@ describe('an acknowledgement', () => {
     expect(originals()).toHaveLength(6);
   });
 
-  it('waits for a full group without any timer', () => {
-    const acknowledged: number[] = [];
-    const from = {
-      acknowledge: (ids: readonly number[]) => acknowledged.push(...ids),
-      abandon: () => undefined,
-    };
-    const ingest = createIngest(store, { maxReadings: 10, maxDelayMs: 1e6 });
-    for (let id = 1; id <= 25; id += 1) {
-      const message = { topic: 'site/a', qos: 1, dup: false, retain: false } as const;
-      ingest.take({ ...message, payload: Buffer.from(payload(id)), messageId: id }, from);
-    }
-    expect(acknowledged).toEqual(upTo(20));
+  it('waits for a full group and its sync, without any timer', async () => {
+    const { ingest, give, acknowledged } = stageOver(store);
+    give(1, 25);
+    expect([store.nextSeq, acknowledged]).toEqual([21, []]);
+    await vi.waitFor(() => expect(acknowledged).toEqual(upTo(20)));
     ingest.stop();
     expect(acknowledged).toEqual(upTo(25));
+  });
+
+  it('follows the sync that covers its reading, while later groups are committed', async () => {
+    const syncs: PromiseWithResolvers<void>[] = [];
+    const sync = () => {
+      syncs.push(Promise.withResolvers<void>());
+      return syncs.at(-1)?.promise ?? Promise.reject(new Error('no promise'));
+    };
+    const { give, acknowledged } = stageOver(Object.assign(breakable(store), { sync }));
+    give(1, 50);
+    expect([store.nextSeq, syncs.length, acknowledged]).toEqual([51, 1, []]);
+    syncs[0]?.resolve();
+    await vi.waitFor(() => expect(acknowledged).toEqual(upTo(10)));
+    // One at a time, each for all that was committed until it began.
+    give(51, 60);
+    expect(syncs).toHaveLength(2);
+    syncs[1]?.resolve();
+    await vi.waitFor(() => expect(acknowledged).toEqual(upTo(50)));
+    expect(syncs).toHaveLength(3);
+  });
+
+  it('waits no longer where too much is not synced: then the disk holds everything up', () => {
+    const never = new Promise<void>(() => undefined);
+    const { give, acknowledged } = stageOver(
+      Object.assign(breakable(store), { sync: () => never }),
+    );
+    give(1, 3_999);
+    expect(acknowledged).toEqual([]);
+    give(4_000, 4_000);
+    expect(acknowledged).toEqual(upTo(4_000));
+  });
+
+  it('is not sent when the sync fails: all that it may not have covered is sent again', async () => {
+    const broker = await aBroker();
+    const watched = breakable(store);
+    const metrics = countingMetrics();
+    const ingest = createIngest(watched, { metrics, maxReadings: 10 });
+    const url = `mqtt://${broker.address}`;
+    await started(url, ingest);
+    const publisher = await aPublisher(url);
+    await publish(publisher, 1, 50);
+    await vi.waitFor(() => expect(broker.queuedFor(SESSION)).toBe(0));
+    watched.syncBroken = true;
+    await publish(publisher, 51, 120);
+    await vi.waitFor(() => expect(metrics.of.failures).toBeGreaterThan(2));
+    expect([broker.queuedFor(SESSION), metrics.of.acknowledged]).toEqual([70, 50]);
+    expect(ingest.failure).toBe('disk failed');
+    watched.syncBroken = false;
+    await vi.waitFor(() => expect(broker.queuedFor(SESSION)).toBe(0));
+    expect(deviceSeqs()).toEqual(upTo(120));
+    expect(ingest.failure).toBeNull();
   });
 });
 

@@ -1,24 +1,26 @@
 /**
  * A small gateway to be killed: `node ingest-process.ts URL FOLDER [unsynced]`. Ingests into FOLDER,
- * rotating often, until it is killed; with `unsynced` it does not sync, to be seen to lose readings. Says `{"ready":true}` when it has subscribed.
+ * rotating often, until it is killed; with `unsynced` it acknowledges what is committed and not synced, to
+ * be seen to lose readings. Says `{"ready":true}` when it has subscribed.
  */
 
 import { Duplicates } from '@blocktorrent/agent/ingest/duplicates.ts';
-import { openDatabase } from '@blocktorrent/agent/runtime/sqlite.ts';
+import type { Reading } from '@blocktorrent/protocol/reading.ts';
 import { createIngest, createSource, openStore } from './ingest.ts';
 
 const [, , url = '', folder = '', unsynced] = process.argv;
-const store = openStore(folder, {
-  maxReadings: 150,
-  openDatabase(path) {
-    const database = openDatabase(path);
-    if (unsynced !== undefined) database.pragma('synchronous = OFF');
-    return database;
+const store = openStore(folder, { maxReadings: 150 });
+const careless = {
+  get nextSeq() {
+    return store.nextSeq;
   },
-});
+  write: (readings: readonly Reading[]) => store.write(readings),
+  sync: async () => undefined,
+  syncNow: () => undefined,
+};
 const duplicates = new Duplicates();
 duplicates.learn(store.recent(100_000));
-const ingest = createIngest(store, {
+const ingest = createIngest(unsynced === undefined ? store : careless, {
   duplicates,
   maxReadings: 20,
   onCommitted: () => void store.rotateIfDue(Date.now()),

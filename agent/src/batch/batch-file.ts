@@ -2,7 +2,8 @@
  * One batch file: begin it, append readings, close it.
  *
  * Enters: readings in order. Leaves: rows, and the chain's head, in the same transaction. Always
- * holds: what `append` has returned from is on the disk; a file has either no tables or its meta.
+ * holds: what `append` has returned from is on the disk, and what `write` has, once `sync` resolves;
+ * a file has either no tables or its meta.
  */
 import { statSync } from 'node:fs';
 import {
@@ -31,6 +32,7 @@ import type { Database, Statement } from 'better-sqlite3';
 import { nodeSha256 } from '../crypto/node-hasher.ts';
 import { BatchError } from './batch-error.ts';
 import type { BatchRule } from './batch-rule.ts';
+import { WalSync } from './wal-sync.ts';
 
 /** What a batch says of itself. */
 export interface BatchMeta {
@@ -166,6 +168,15 @@ export function rulesIn(database: Database): (string | null)[] {
   return database.prepare(sql).pluck().all() as (string | null)[];
 }
 
+/** What `PRAGMA wal_checkpoint` says: frames in the log, and how many of them are in the file. */
+interface Checkpoint {
+  readonly busy: number;
+  readonly log: number;
+  readonly checkpointed: number;
+}
+
+/** What `PRAGMA synchronous` says for FULL. */
+const SYNCHRONOUS_FULL = 2;
 /** Readings of one INSERT: calling SQLite costs about as much as the row that it stores. */
 const ROWS_AT_ONCE = 16;
 
@@ -196,6 +207,8 @@ export class BatchWriter {
   /** By name and unit. */
   readonly #metrics = new Map<string, number>();
   #meta: BatchMeta;
+  /** Since the first `write`. */
+  #wal: WalSync | null = null;
 
   /** `database` has been begun with these rules, and `meta` is what `readMeta` gives. */
   constructor(database: Database, meta: BatchMeta, rules: readonly BatchRule[]) {
@@ -239,6 +252,47 @@ export class BatchWriter {
    * Throws BatchError `out-of-order`, ProtocolError, or SqliteError (disk full, …).
    */
   append(readings: readonly Reading[]): void {
+    this.#commit(readings);
+    this.#wal?.syncNow();
+  }
+
+  /** As `append`, but it survives a power cut only when `sync` has resolved, or `syncNow` returned. */
+  write(readings: readonly Reading[]): void {
+    if (this.#wal === null) {
+      this.#wal = new WalSync(this.database.name);
+      if (this.database.pragma('synchronous', { simple: true }) === SYNCHRONOUS_FULL) {
+        this.database.pragma('synchronous = NORMAL');
+      }
+    }
+    this.#commit(readings);
+  }
+
+  /** Rejects with the system's error: then `checkpoint` decides. */
+  async sync(): Promise<void> {
+    await this.#wal?.sync();
+  }
+
+  /** The same, holding everything else up. Throws the system's error. */
+  syncNow(): void {
+    this.#wal?.syncNow();
+  }
+
+  /**
+   * Copies all of the log into the file, and syncs that: after a sync that failed the kernel may take
+   * for written what is not. Throws SqliteError, or BatchError `busy` while another process reads.
+   */
+  checkpoint(): void {
+    const [result] = this.database.pragma('wal_checkpoint(PASSIVE)') as Checkpoint[];
+    if (result?.busy === 0 && result.log === result.checkpointed) return;
+    throw new BatchError('busy', `${this.database.name} is being read`, this.#meta.batch);
+  }
+
+  /** The database is closed, or somebody else's, from here on. */
+  end(): void {
+    this.#wal?.close();
+  }
+
+  #commit(readings: readonly Reading[]): void {
     if (readings.length === 0) return;
     let { chainEnd, lastSeq } = this.#meta;
     try {

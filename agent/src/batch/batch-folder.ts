@@ -4,7 +4,7 @@
  * `<n>.open.sqlite` (one, WAL) is the open batch, `<n>.sqlite` a closed one. Always holds: each step
  * may be cut off at any point, and `recover-folder.ts` goes on from there.
  */
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import { renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { CHAIN_START } from '@blocktorrent/protocol/reading.ts';
 import type { Database } from 'better-sqlite3';
@@ -18,6 +18,7 @@ import {
   rulesIn,
 } from './batch-file.ts';
 import type { BatchStoreOptions, ClosedBatch } from './batch-store.ts';
+import { syncFolder } from './sync-folder.ts';
 
 export function openPath(folder: string, batch: number): string {
   return join(folder, `${batch}.open.sqlite`);
@@ -96,6 +97,8 @@ export function beginNext(
  */
 export function finishBatch(options: BatchStoreOptions, database: Database): ClosedBatch {
   const { folder } = options;
+  // The writer has synced by itself (`wal-sync.ts`); here SQLite does.
+  database.pragma('synchronous = FULL');
   leaveWal(database);
   const meta = readMeta(database);
   if (meta === null) throw new BatchError('bad-batch', `${database.name} has no meta`);
@@ -117,15 +120,5 @@ export function leaveWal(database: Database): void {
     const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
     if (!code.startsWith('SQLITE_BUSY') && code !== 'SQLITE_LOCKED') throw cause;
     throw new BatchError('busy', `${database.name} is being read`, null, { cause });
-  }
-}
-
-/** Makes renames and new names durable. */
-export function syncFolder(folder: string): void {
-  const descriptor = openSync(folder, 'r');
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
   }
 }

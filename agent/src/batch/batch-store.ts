@@ -2,7 +2,8 @@
  * The gateway's private database (P §3.2.3, step 1): one open batch, and closed ones behind it.
  *
  * Enters: readings in order. Leaves: closed batch files, for sealing. Always holds: what `append`
- * returned from survives any crash; seq and chain go on over batches; a file named `<n>.sqlite` is
+ * returned from, or `write` before a `sync`, survives any crash; seq and chain go on over batches; a
+ * file named `<n>.sqlite` is
  * complete, never changes, and has no journal beside it. Files: `<n>.open.sqlite` (one, WAL), then
  * `<n>.sqlite`. A batch without readings is never closed.
  */
@@ -13,10 +14,11 @@ import type { Log } from '../runtime/log.ts';
 import type { Quarantine } from '../runtime/quarantine.ts';
 import { BatchError } from './batch-error.ts';
 import { type BatchMeta, type BatchWriter, hasRules, readReadings } from './batch-file.ts';
-import { beginNext, finishBatch, nextMeta, removeOpen, syncFolder } from './batch-folder.ts';
+import { beginNext, finishBatch, nextMeta, removeOpen } from './batch-folder.ts';
 import type { BatchRule } from './batch-rule.ts';
 import { type Damage, recoverFolder } from './recover-folder.ts';
 import { salvageReadings } from './salvage.ts';
+import { syncFolder } from './sync-folder.ts';
 
 export interface BatchStoreOptions {
   /** Folder of the batch files; made if missing. */
@@ -67,6 +69,10 @@ export class BatchStore {
   /** Null where the next batch is not begun: the last one is closed, or the disk is full, … */
   #writer: BatchWriter | null;
   #ageFromMs: number;
+  /** The newest meta that survives a power cut; null where that is the current one. */
+  #synced: BatchMeta | null = null;
+  /** A sync has failed, and nobody knows what of the log is on the disk. */
+  #doubtful = false;
   /** Number of a damaged batch that is still in its place: the next one is after it. */
   readonly #after: number;
   /** What was wrong with the folder when it was opened. */
@@ -111,6 +117,11 @@ export class BatchStore {
     return this.#writer?.meta ?? nextMeta(this.#options, this.#closed, this.#after);
   }
 
+  /** As `current`, without what a power cut may still take away. */
+  get durable(): BatchMeta {
+    return this.#synced ?? this.current;
+  }
+
   /** Size of the open batch, in bytes. */
   get currentBytes(): number {
     return this.#writer?.bytes ?? 0;
@@ -126,10 +137,51 @@ export class BatchStore {
    * ProtocolError on a reading that is none, SqliteError (disk full, …): then nothing has changed.
    */
   append(readings: readonly Reading[]): void {
+    this.write(readings);
+    this.syncNow();
+  }
+
+  /** As `append`; but it survives a power cut only when `sync` has resolved, or `syncNow` returned. */
+  write(readings: readonly Reading[]): void {
     const writer = this.#writer ?? this.#begin();
-    const wasEmpty = writer.meta.count === 0;
-    writer.append(readings);
-    if (wasEmpty) this.#ageFromMs = this.#options.nowMs();
+    const before = writer.meta;
+    if (this.#doubtful) writer.checkpoint();
+    if (this.#doubtful) this.#settle(null);
+    writer.write(readings);
+    this.#synced ??= before;
+    if (before.count === 0) this.#ageFromMs = this.#options.nowMs();
+  }
+
+  /**
+   * Resolves when all that was written before survives a power cut, without holding up the event
+   * loop. Rejects with the system's error: what was written is there, and stays doubtful until the
+   * next `write` has brought it to the disk in another way.
+   */
+  async sync(): Promise<void> {
+    const writer = this.#writer;
+    // A batch that was closed is on the disk.
+    if (writer === null || this.#synced === null) return;
+    const { meta } = writer;
+    try {
+      await writer.sync();
+    } catch (error) {
+      if (writer !== this.#writer) return;
+      this.#doubtful = true;
+      throw error;
+    }
+    if (writer === this.#writer && !this.#doubtful) this.#settle(meta);
+  }
+
+  /** As `sync`, at once. Throws the system's error. */
+  syncNow(): void {
+    if (this.#writer === null || this.#synced === null) return;
+    try {
+      this.#writer.syncNow();
+    } catch (error) {
+      this.#doubtful = true;
+      throw error;
+    }
+    if (!this.#doubtful) this.#settle(this.#writer.meta);
   }
 
   /** Why the open batch should be closed now, or null; an empty one never. */
@@ -154,7 +206,9 @@ export class BatchStore {
   closeCurrent(): ClosedBatch | null {
     if (this.#writer === null || this.#writer.meta.count === 0) return null;
     const closed = finishBatch(this.#options, this.#writer.database);
+    this.#writer.end();
     this.#writer = null;
+    this.#settle(null);
     this.#closed.set(closed.batch, closed);
     return closed;
   }
@@ -245,7 +299,16 @@ export class BatchStore {
 
   /** Closes the open batch's file without closing the batch; the store cannot be used any more. */
   stop(): void {
+    this.#writer?.end();
     this.#writer?.database.close();
+  }
+
+  /** Up to `meta`, or to the current one, everything is on the disk. */
+  #settle(meta: BatchMeta | null): void {
+    this.#doubtful = false;
+    if (meta === null || meta === this.#writer?.meta) this.#synced = null;
+    // A sync that began earlier may end later.
+    else if (this.#synced !== null && meta.lastSeq > this.#synced.lastSeq) this.#synced = meta;
   }
 
   /** The configuration has changed: begins a batch that says so. */

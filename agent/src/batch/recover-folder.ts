@@ -25,10 +25,10 @@ import {
   openPath,
   readClosed,
   removeOpen,
-  syncFolder,
 } from './batch-folder.ts';
 import type { BatchStoreOptions, ClosedBatch } from './batch-store.ts';
 import { salvageReadings } from './salvage.ts';
+import { syncFolder } from './sync-folder.ts';
 
 /** Topic of the records of what was damaged; no MQTT subscription of ours can mean it. */
 export const DAMAGED_TOPIC = '$blocktorrent/damaged';

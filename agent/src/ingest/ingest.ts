@@ -3,12 +3,13 @@
  *
  * Enters: messages in order of receipt, with whoever delivered them. Leaves: readings in the open
  * batch, then the acknowledgement of each message. Always holds: nothing is acknowledged before its
- * commit has returned; acknowledgements of one connection are in order of receipt [MQTT-4.6.0-2];
+ * commit is synced; acknowledgements of one connection are in order of receipt [MQTT-4.6.0-2];
  * a payload that no decoder takes is a dead letter, never an exception. Commits are grouped: at most
  * `maxReadings` messages, and the first of a group waits at most `maxDelayMs`, or until nothing more
- * can come (`in-flight-window.ts`).
- * When a commit fails, nothing of it is acknowledged and the connections are given up, so that their
- * brokers send it again.
+ * can come (`in-flight-window.ts`). The next groups are committed while the disk syncs the ones before:
+ * one sync at a time, each for all that was committed until then.
+ * When a commit or a sync fails, nothing of it is acknowledged and the connections are given up, so
+ * that their brokers send it again.
  */
 import { createHash } from 'node:crypto';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
@@ -43,15 +44,19 @@ export interface Delivery {
 /** Where messages go; what a source knows of this stage. */
 export interface MessageSink {
   take(message: Message, from: Delivery): void;
-  /** Commits and acknowledges all that was taken. */
+  /** Commits, syncs and acknowledges all that was taken, before it returns. */
   flush(): void;
 }
 
 /** Where readings go: the open batch. */
 export interface ReadingStore {
   readonly nextSeq: number;
-  /** All or none, durable when it returns; throws otherwise. */
-  append(readings: readonly Reading[]): void;
+  /** All or none; throws otherwise. Survives a power cut once synced. */
+  write(readings: readonly Reading[]): void;
+  /** Resolves when all that was written before survives a power cut. */
+  sync(): Promise<void>;
+  /** The same before it returns; throws otherwise. */
+  syncNow(): void;
 }
 
 /** What is counted; durations in seconds. */
@@ -79,7 +84,7 @@ export interface IngestOptions {
   readonly maxDelayMs?: number;
   /** Whether a reading of this topic is taken now; one that is not is acknowledged and gone. */
   readonly admits?: (topic: string, nowMs: number) => boolean;
-  /** Told after each commit; for rotation, and for watching. */
+  /** Told of each group that is durable; for rotation, and for watching. */
   readonly onCommitted?: (readings: readonly Reading[]) => void;
 }
 
@@ -89,6 +94,8 @@ export const INGEST_DEFAULTS = {
   maxDelayMs: 8,
   /** Payload bytes of one commit: a group is closed early when it has so many. */
   maxPayloadBytes: 8 * 1024 * 1024,
+  /** Messages that are committed and not synced; beyond that, and beyond the bytes above, nothing is taken until they are. */
+  maxUnsynced: 4_000,
 } as const;
 
 /** A reading that its commit will give a place: `seq` is 1 and `duplicateOf` null until then. */
@@ -101,6 +108,14 @@ interface Held {
   readonly from: Delivery;
 }
 
+/** What was committed together. */
+interface Group {
+  readonly held: readonly Held[];
+  readonly readings: readonly Reading[];
+  readonly bytes: number;
+  readonly startedMs: number;
+}
+
 /** The stage; one for all brokers. */
 export class Ingest implements MessageSink {
   readonly #options: IngestOptions;
@@ -109,6 +124,9 @@ export class Ingest implements MessageSink {
   readonly #window = new InFlightWindow();
   #held: Held[] = [];
   #heldBytes = 0;
+  /** Committed and not known to be synced, in order. */
+  #unsynced: Group[] = [];
+  #syncing = false;
   #firstMs = 0;
   #lastMs = 0;
   #timer: NodeJS.Timeout | null = null;
@@ -122,7 +140,7 @@ export class Ingest implements MessageSink {
 
   /** Messages taken and not yet durable. */
   get held(): number {
-    return this.#held.length;
+    return this.#held.length + this.#unsynced.reduce((sum, { held }) => sum + held.length, 0);
   }
 
   /** Why the last commit failed, for status; null when it did not. */
@@ -147,34 +165,106 @@ export class Ingest implements MessageSink {
       this.#heldBytes >= INGEST_DEFAULTS.maxPayloadBytes
     ) {
       this.#window.full(this.#times());
-      this.flush();
+      this.#close();
     } else if (this.#timer === null) {
       this.#timer = setTimeout(() => this.#flushLate(), this.#maxDelayMs);
     }
   }
 
   flush(): void {
+    this.#close();
+    this.#syncNow();
+  }
+
+  /** Ends the group that is being gathered: it is committed, and its sync begun. */
+  #close(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     if (this.#held.length === 0) return;
-    const group = this.#held;
+    const held = this.#held;
+    const bytes = this.#heldBytes;
     this.#held = [];
     this.#heldBytes = 0;
-    this.#options.metrics.received(group.length);
-    const readings = this.#commit(group);
+    this.#options.metrics.received(held.length);
+    const startedMs = this.#options.clock.monotonicMs();
+    const readings = this.#commit(held);
     if (readings === null) {
-      for (const from of new Set(group.map((held) => held.from))) {
-        from.abandon(`commit failed: ${this.#failure}`);
-      }
+      abandon([held], `commit failed: ${this.#failure}`);
       return;
     }
-    this.#acknowledge(group);
-    this.#options.onCommitted?.(readings);
+    this.#unsynced.push({ held, readings, bytes, startedMs });
+    const { maxUnsynced, maxPayloadBytes } = INGEST_DEFAULTS;
+    const unsyncedBytes = this.#unsynced.reduce((sum, group) => sum + group.bytes, 0);
+    if (this.held >= maxUnsynced || unsyncedBytes >= maxPayloadBytes) this.#syncNow();
+    else this.#sync();
+  }
+
+  #sync(): void {
+    const last = this.#unsynced.at(-1);
+    if (this.#syncing || last === undefined) return;
+    this.#syncing = true;
+    this.#options.store.sync().then(
+      () => {
+        this.#syncing = false;
+        this.#settle(last);
+        this.#sync();
+      },
+      (error: unknown) => {
+        this.#syncing = false;
+        this.#giveUpUnsynced(error);
+      },
+    );
+  }
+
+  #syncNow(): void {
+    const last = this.#unsynced.at(-1);
+    if (last === undefined) return;
+    try {
+      this.#options.store.syncNow();
+    } catch (error) {
+      this.#giveUpUnsynced(error);
+      return;
+    }
+    this.#settle(last);
+  }
+
+  /** Everything up to `last` is on the disk; it may have been settled by another sync before. */
+  #settle(last: Group): void {
+    const { metrics, clock, log, onCommitted } = this.#options;
+    if (this.#failure !== null) log.info('commits work again');
+    this.#failure = null;
+    for (const group of this.#unsynced.splice(0, this.#unsynced.indexOf(last) + 1)) {
+      const { held, readings, startedMs } = group;
+      if (readings.length > 0) {
+        metrics.committed(readings.length, (clock.monotonicMs() - startedMs) / 1000);
+      }
+      for (const { duplicateOf, refusal } of readings) {
+        if (duplicateOf !== null) metrics.duplicate();
+        else if (refusal !== null) metrics.deadLetter();
+      }
+      this.#acknowledge(held);
+      onCommitted?.(readings);
+    }
+  }
+
+  /** They are in the batch, and marked as sent before when their brokers send them again. */
+  #giveUpUnsynced(error: unknown): void {
+    const groups = this.#unsynced.splice(0).map(({ held }) => held);
+    this.#failed(error, groups);
+    abandon(groups, `sync failed: ${this.#failure}`);
+  }
+
+  #failed(error: unknown, groups: readonly (readonly Held[])[]): void {
+    const reason = error instanceof Error ? error.message : String(error);
+    const lost = groups.flat().filter(({ messageId }) => messageId === null).length;
+    if (this.#failure !== reason) this.#options.log.error('commit failed', { error, lost });
+    this.#failure = reason;
+    this.#options.metrics.commitFailed();
   }
 
   #flushLate(): void {
     this.#window.waited(this.#times(), this.#maxDelayMs, this.#options.clock.monotonicMs());
-    this.flush();
+    this.#close();
   }
 
   #times(): GroupTimes {
@@ -187,7 +277,7 @@ export class Ingest implements MessageSink {
   }
 
   #commit(group: readonly Held[]): Reading[] | null {
-    const { store, duplicates, metrics, clock, log } = this.#options;
+    const { store, duplicates } = this.#options;
     const firstSeq = store.nextSeq;
     const readings: Reading[] = [];
     for (const { draft } of group) {
@@ -197,24 +287,12 @@ export class Ingest implements MessageSink {
       readings.push(draft);
     }
     if (readings.length === 0) return readings;
-    const startedMs = clock.monotonicMs();
     try {
-      store.append(readings);
+      store.write(readings);
     } catch (error) {
       duplicates.forget(readings, firstSeq);
-      const reason = error instanceof Error ? error.message : String(error);
-      const unacknowledged = group.filter((held) => held.messageId === null).length;
-      if (this.#failure !== reason) log.error('commit failed', { error, lost: unacknowledged });
-      this.#failure = reason;
-      metrics.commitFailed();
+      this.#failed(error, [group]);
       return null;
-    }
-    if (this.#failure !== null) log.info('commits work again');
-    this.#failure = null;
-    metrics.committed(readings.length, (clock.monotonicMs() - startedMs) / 1000);
-    for (const { duplicateOf, refusal } of readings) {
-      if (duplicateOf !== null) metrics.duplicate();
-      else if (refusal !== null) metrics.deadLetter();
     }
     return readings;
   }
@@ -283,6 +361,10 @@ export class Ingest implements MessageSink {
     }
     return draft;
   }
+}
+
+function abandon(groups: readonly (readonly Held[])[], reason: string): void {
+  for (const from of new Set(groups.flat().map((held) => held.from))) from.abandon(reason);
 }
 
 /** A reading of the gateway's own, without topic and payload. */
