@@ -175,8 +175,6 @@ interface Checkpoint {
   readonly checkpointed: number;
 }
 
-/** What `PRAGMA synchronous` says for FULL. */
-const SYNCHRONOUS_FULL = 2;
 /** Readings of one INSERT: calling SQLite costs about as much as the row that it stores. */
 const ROWS_AT_ONCE = 16;
 
@@ -260,9 +258,7 @@ export class BatchWriter {
   write(readings: readonly Reading[]): void {
     if (this.#wal === null) {
       this.#wal = new WalSync(this.database.name);
-      if (this.database.pragma('synchronous', { simple: true }) === SYNCHRONOUS_FULL) {
-        this.database.pragma('synchronous = NORMAL');
-      }
+      this.database.pragma('synchronous = NORMAL');
     }
     this.#commit(readings);
   }

@@ -26,7 +26,7 @@ export const METRICS = {
   ingestDeadLetters: counter('Readings that no decoder took.', 'reason'),
   ingestCommitFailures: counter('Group commits that failed; their readings come again.'),
   ingestReadingsHeld: gauge('Readings received and not yet durable.'),
-  ingestCommitSeconds: histogram('Time of one group commit.', SHORT_SECONDS),
+  ingestCommitSeconds: histogram('Time of one group commit, its sync included.', SHORT_SECONDS),
   ingestPublishToDurableSeconds: histogram('From arrival to durable.', SHORT_SECONDS),
   ingestBrokersConnected: gauge('MQTT brokers that are connected now.'),
   ingestReconnects: counter('Connections to a broker that had to be made again.'),

@@ -2,7 +2,8 @@
  * SQLite files, opened in the one way that this agent trusts: WAL, and every commit synced.
  *
  * Enters: a path. Leaves: a better-sqlite3 database. Always holds: when a transaction of a database
- * from `openDatabase` has returned, it survives kill -9 and a power cut (`synchronous=FULL`).
+ * from `openDatabase` has returned, it survives kill -9 and a power cut (`synchronous=FULL`); the open
+ * batch alone is synced by its writer (`batch/wal-sync.ts`).
  */
 import SqliteDatabase, { type Database } from 'better-sqlite3';
 import type { Log } from './log.ts';
