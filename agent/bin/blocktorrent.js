@@ -21,7 +21,7 @@ const LAUNCHED = 'BLOCKTORRENT_LAUNCHED';
 const ARENAS = 'MALLOC_ARENA_MAX';
 /** MiB of V8's young generation, at most; readings are taken a tenth slower with 1. */
 const YOUNG_GENERATION = '--max-semi-space-size';
-const MEMORY_FLAGS = [`${YOUNG_GENERATION}=8`, '--expose-gc'];
+const MEMORY_FLAGS = [`${YOUNG_GENERATION}=4`, '--expose-gc'];
 const self = fileURLToPath(import.meta.url);
 
 if (runsTypeScript(process.versions.node)) {

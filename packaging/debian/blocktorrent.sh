@@ -11,5 +11,5 @@ export CREDENTIALS_DIRECTORY
 # The flags and the arena that blocktorrent.js would otherwise start Node.js a second time for.
 : "${MALLOC_ARENA_MAX:=1}"
 export MALLOC_ARENA_MAX
-exec /usr/lib/blocktorrent/bin/node --max-semi-space-size=8 --expose-gc \
+exec /usr/lib/blocktorrent/bin/node --max-semi-space-size=4 --expose-gc \
   --disable-warning=ExperimentalWarning /usr/lib/blocktorrent/agent/bin/blocktorrent.js "$@"
