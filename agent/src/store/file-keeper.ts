@@ -211,30 +211,39 @@ export class FileKeeper {
     const nowMs = performance.now();
     const wanted = new Set<MspId>();
     let waitMs = Number.POSITIVE_INFINITY;
-    let room = true;
+    // Organisations that have their share of the memory: others are asked, or they later.
+    const full = new Set<MspId>();
     for (const index of this.#missing) {
       const owners = this.plan.owners[index] ?? [];
       for (const mspId of owners) wanted.add(mspId);
-      if (!room || this.#pulling.has(index)) continue;
-      const answer = chooseSource({
-        index,
-        owners,
-        links,
-        nowMs,
-        self: node.overlay.mspId,
-        source: this.plan.manifest.source,
-        isBarred: (link, chunk) => (this.#barred.get(link)?.get(chunk) ?? 0) > nowMs,
-        distrusted: this.#distrusted,
-        newsAtMs: (mspId) => this.#newsMs.get(mspId) ?? this.#startedMs,
-        lateMs: this.#lateMs(nowMs),
-      });
-      if (answer.link === null) {
-        waitMs = Math.min(waitMs, answer.waitMs);
-        continue;
+      if (this.#pulling.has(index)) continue;
+      const choose = () =>
+        chooseSource({
+          index,
+          owners,
+          links,
+          nowMs,
+          self: node.overlay.mspId,
+          source: this.plan.manifest.source,
+          isBarred: (link, chunk) =>
+            full.has(link.mspId) || (this.#barred.get(link)?.get(chunk) ?? 0) > nowMs,
+          distrusted: this.#distrusted,
+          newsAtMs: (mspId) => this.#newsMs.get(mspId) ?? this.#startedMs,
+          lateMs: this.#lateMs(nowMs),
+        });
+      for (let answer = choose(); ; answer = choose()) {
+        const { link } = answer;
+        if (link === null) {
+          waitMs = Math.min(waitMs, answer.waitMs);
+          break;
+        }
+        const buffer = buffers.tryTake(planChunkLength(this.plan, index), link.mspId);
+        if (buffer !== null) {
+          this.#start(index, link, buffer);
+          break;
+        }
+        full.add(link.mspId);
       }
-      const buffer = buffers.tryTake(planChunkLength(this.plan, index));
-      if (buffer === null) room = false;
-      else this.#start(index, answer.link, buffer);
     }
     for (const mspId of [node.overlay.mspId, this.plan.manifest.source, ...this.#distrusted]) {
       wanted.delete(mspId);
@@ -258,7 +267,7 @@ export class FileKeeper {
     const running = this.#pull(index, link, buffer).finally(() => {
       this.#running.delete(running);
       this.#pulling.delete(index);
-      this.#options.buffers.give(buffer);
+      this.#options.buffers.give(buffer, link.mspId);
       if (this.complete && this.#pulling.size === 0) this.#commit();
       else this.schedule();
     });
