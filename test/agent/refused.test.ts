@@ -18,6 +18,7 @@ import {
 } from '../../agent/src/ledger/ledger.ts';
 import { type DepositOptions, depositKey, redealShard } from '../../agent/src/record/deposit.ts';
 import { DepositGroup } from '../../agent/src/record/deposit-group.ts';
+import { signedManifestOf } from '../../agent/src/record/name.ts';
 import { recordFiles } from '../../agent/src/record/record.ts';
 import { isFinal, LAST_WORD_AFTER_MS, Refusals } from '../../agent/src/record/refused.ts';
 import {
@@ -133,6 +134,37 @@ describe('a refusal by other organisations’ peers', () => {
     monotonicMs += LAST_WORD_AFTER_MS;
     const others = from(thrown({ mspId: 'Org2MSP', message: TEXT }));
     expect(refusals.judge(1, others)).toMatchObject({ giveUp: expect.stringMatching(/I say so/) });
+  });
+});
+
+describe('a stranger’s void of our file', () => {
+  it('is not taken for our record where another file has our place', async () => {
+    const file = await named();
+    const ledger = ledgerOf((name) =>
+      name === 'ledger/records:GetChain'
+        ? { seq: file.seq, fileId: 'ee'.repeat(32) }
+        : { fileId: file.fileId, source: 'Org4MSP', void: 'because' },
+    );
+    const recording = recordFiles([file], {
+      ...{ ledger, queue, ...place, policy: () => POLICY, requireEpoch: () => epoch },
+      ...{ takesEpoch: () => true, random: random.bytes, nowMs: () => nowMs },
+      sha256: () => new Uint8Array(32),
+      ...{ refusals, log: silentLog },
+    });
+    await expect(recording).rejects.toThrow(/taken on the ledger by another file/);
+  });
+});
+
+describe('a queue that was made under another name', () => {
+  it.each([
+    ['gateway', { gateway: 'gateway-2' }],
+    ['channel', { channel: 'another' }],
+  ])('is not gone on with, and says what to do: %s', async (_, change) => {
+    const file = await named();
+    const renamed = { ...place, ...change };
+    expect(() => signedManifestOf(file, renamed)).toThrow(/a dataDir of its own/);
+    const next = namedFile(queue, renamed, random, () => nowMs);
+    await expect(next).rejects.toThrow(/state\.sqlite has the chain of Org1MSP\/gateway-1 on/);
   });
 });
 

@@ -7,6 +7,7 @@
  */
 import {
   CHAIN_ROOT,
+  decodeManifest,
   encodeManifest,
   fileIdOf,
   type SignedManifest,
@@ -39,9 +40,27 @@ export interface ManifestSigner {
 export function signedManifestOf(file: QueuedFile, signer: ManifestSigner): SignedManifest {
   const { manifest } = file;
   if (manifest === null) throw new Error(`file ${file.id} has no manifest`);
+  requireOurs(manifest, signer);
   const input = signingInput('blocktorrent/manifest/v1', signer.channel, manifest);
   const signature = sign(signer.overlaySeed, input);
   return { manifest, signature, mspId: signer.source, peer: signer.gateway };
+}
+
+/**
+ * Throws where a manifest is of another gateway's chain, or of another channel: the queue was made
+ * under another name, and its places are worth nothing here.
+ */
+function requireOurs(
+  manifest: Uint8Array,
+  { channel, source, gateway }: Pick<ManifestSigner, 'channel' | 'source' | 'gateway'>,
+): void {
+  const theirs = decodeManifest(manifest);
+  if (theirs.channel === channel && theirs.source === source && theirs.gateway === gateway) return;
+  throw new Error(
+    `state.sqlite has the chain of ${theirs.source}/${theirs.gateway} on channel ${theirs.channel}, ` +
+      `this is ${source}/${gateway} on channel ${channel}: give the agent its name back, or a ` +
+      'dataDir of its own',
+  );
 }
 
 /**
@@ -53,7 +72,10 @@ export async function nameFile(file: QueuedFile, options: NamingOptions): Promis
   if (!recipient || !ciphertextBytes || !ciphertextSha256 || !info || !digests) {
     throw new Error(`file ${file.id} is not sealed: its recipient, size or digests are missing`);
   }
-  const head = options.queue.chainHead() ?? (await options.chainOnLedger());
+  const known = options.queue.chainHead();
+  const last = known === null ? null : options.queue.manifestOf(known.fileId);
+  if (last !== null) requireOurs(last, options);
+  const head = known ?? (await options.chainOnLedger());
   const place = {
     seq: head.seq + 1,
     previous: head.seq === 0 ? CHAIN_ROOT : head.fileId,

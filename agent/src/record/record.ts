@@ -111,7 +111,8 @@ async function requireRecorded(files: readonly QueuedFile[], options: RecordOpti
   for (const file of files) {
     const fileId = file.fileId ?? '';
     const record = await options.ledger.evaluate('ledger/records:GetRecord', { fileId });
-    if (record === null) {
+    // A void may be anybody's: it says nothing of ours.
+    if (record === null || record.void !== null || record.source !== options.source) {
       throw new Error(
         `place ${file.seq} of ${options.gateway}'s chain is taken on the ledger by another file ` +
           `than ${fileId}: two agents may be running under one name`,

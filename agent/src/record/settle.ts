@@ -43,7 +43,10 @@ export async function settleFile(
   if (file.fileId === null || file.dealing === null)
     throw new Error(`file ${file.id} has no record`);
   const record = await ledger.evaluate('ledger/records:GetRecord', { fileId: file.fileId });
-  if (record === null) throw new Error(`${file.fileId} is not on the ledger any more`);
+  // A stranger's void is shown by a peer that is behind.
+  if (record === null || record.void !== null) {
+    throw new Error(`the record of ${file.fileId} is not known to the peer that was asked`);
+  }
   await appendLate(file.id, options);
   if (record.available) {
     await rm(options.ciphertextPathOf(file.id), { force: true });

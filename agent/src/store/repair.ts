@@ -170,9 +170,13 @@ export class Repairer {
     if (file === null) return list.dropReplacement(fileId);
     try {
       const record = await ledger.evaluate('ledger/records:GetRecord', { fileId });
-      if (record !== null && record.void !== null) return list.dropReplacement(fileId);
-      if (record === null)
+      // Anybody may void any id in a chain of its own: only the source gives its file up.
+      if (record?.source === file.source && record.void !== null) {
+        return list.dropReplacement(fileId);
+      }
+      if (record === null || record.void !== null) {
         return list.retryReplacement(due, monotonicMs() + pauseMs(timing, due.tries));
+      }
       const epoch = membership.epoch();
       // An earlier attempt may have got there although its answer was lost.
       if (isRecorded(record, self, epoch, file.have)) return list.endReplacement(due);
