@@ -448,3 +448,5 @@ export function restName(txId: string, bundle: string): string {
 
 /** Certificate attribute that says what an identity may do: `agent`, `gateway`, `auditor` or `admin`. */
 export const ROLE_ATTRIBUTE = 'role';
+/** Certificate attribute that names the one peer of its organisation for which an identity may speak. */
+export const PEER_ATTRIBUTE = 'peer';
