@@ -4,9 +4,9 @@
  * Fabric has verified the certificate's chain and signature before a contract runs. The role is
  * the attribute `role` (OID 1.2.3.4.5.6.7.8.1), set by the organisation's own CA.
  */
-import { type MspId, ROLE_ATTRIBUTE } from '@blocktorrent/protocol/ledger-api.ts';
+import { type MspId, PEER_ATTRIBUTE, ROLE_ATTRIBUTE } from '@blocktorrent/protocol/ledger-api.ts';
 import type { Context } from 'fabric-contract-api';
-import { type Constitution, loadConstitution } from './consortium-state.ts';
+import { type Constitution, loadConstitution, type PeerLookup } from './consortium-state.ts';
 import { Refusal } from './refusal.ts';
 
 /**
@@ -29,6 +29,16 @@ export function requireRole(ctx: Context, ...roles: readonly Role[]): MspId {
 
 /** Roles that bring files: deposit, record, anchor. */
 export const COLLECTORS = ['agent', 'gateway'] as const satisfies readonly Role[];
+
+/**
+ * Throws a Refusal NOT_ALLOWED where the caller's certificate is of another peer than `name`. One that
+ * names none speaks for all of its organisation's.
+ */
+export function requireSpeaksFor(ctx: Context, name: string): void {
+  const own = ctx.clientIdentity.getAttributeValue(PEER_ATTRIBUTE);
+  if (own === null || own === name) return;
+  throw new Refusal('NOT_ALLOWED', `this identity is of peer ${own}, not of ${name}`);
+}
 
 /** The constitution, and the caller's organisation if it is a member and its role fits. */
 export async function requireMember(
@@ -69,4 +79,21 @@ export async function requireAuditor(
     throw new Refusal('NOT_ALLOWED', `${mspId} is not an auditor of the consortium`);
   }
   return { mspId, constitution };
+}
+
+/**
+ * Throws a Refusal NOT_ALLOWED unless `name` is a gateway that `mspId` has registered, and one that the
+ * caller may speak for.
+ */
+export async function requireGateway(
+  ctx: Context,
+  peers: PeerLookup,
+  mspId: MspId,
+  name: string,
+): Promise<void> {
+  requireSpeaksFor(ctx, name);
+  const peer = await peers(mspId, name);
+  if (peer === null || !peer.roles.includes('ingest')) {
+    throw new Refusal('NOT_ALLOWED', `${name} is no registered peer of ${mspId} with role ingest`);
+  }
 }

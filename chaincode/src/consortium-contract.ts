@@ -24,7 +24,13 @@ import {
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import type { Context } from 'fabric-contract-api';
 import { ARGUMENTS } from './arguments.ts';
-import { requireAuditor, requireMember, requireParty, requireRole } from './caller.ts';
+import {
+  requireAuditor,
+  requireMember,
+  requireParty,
+  requireRole,
+  requireSpeaksFor,
+} from './caller.ts';
 import { parseArgument } from './checks.ts';
 import {
   type Constitution,
@@ -98,11 +104,12 @@ export class ConsortiumContract
    * an older one counts as before, until `RevokeKey`.
    * Event: `consortium-changed` peer; none where nothing changes.
    * Errors: BAD_ARGUMENT, TOO_LARGE (too many keys), NOT_FOUNDED, NOT_ALLOWED (a revoked key; a gateway for a
-   * peer that stores).
+   * peer that stores; an identity of another peer).
    */
   async RegisterPeer(ctx: Context, argument: string): Promise<null> {
     const input = parseArgument(argument, ARGUMENTS['ledger/consortium:RegisterPeer']);
     const { mspId } = await requireMember(ctx, 'agent', 'admin', 'gateway');
+    requireSpeaksFor(ctx, input.name);
     const key = KEY.peer(mspId, input.name);
     const before = await getJson<Peer>(ctx, key);
     const roles = [...input.roles].sort();

@@ -104,11 +104,3 @@ export function peerLookup(ctx: Context): PeerLookup {
     return peer;
   };
 }
-
-/** Throws a Refusal NOT_ALLOWED unless `name` is a gateway that `mspId` has registered. */
-export async function requireGateway(peers: PeerLookup, mspId: MspId, name: string): Promise<void> {
-  const peer = await peers(mspId, name);
-  if (peer === null || !peer.roles.includes('ingest')) {
-    throw new Refusal('NOT_ALLOWED', `${name} is no registered peer of ${mspId} with role ingest`);
-  }
-}

@@ -16,7 +16,7 @@ import type {
 } from '@blocktorrent/protocol/ledger-api.ts';
 import type { Context } from 'fabric-contract-api';
 import { ARGUMENTS } from './arguments.ts';
-import { COLLECTORS, requireMember } from './caller.ts';
+import { COLLECTORS, requireGateway, requireMember } from './caller.ts';
 import { parseArgument } from './checks.ts';
 import {
   loadEpochs,
@@ -24,7 +24,6 @@ import {
   policiesFor,
   recentEpoch,
   requireEpoch,
-  requireGateway,
 } from './consortium-state.ts';
 import { BlockTorrentContract, type TransactionsOf } from './contract.ts';
 import { emitEvent } from './events.ts';
@@ -90,7 +89,7 @@ export class RecordsContract
   async Void(ctx: Context, argument: string): Promise<null> {
     const input = parseArgument(argument, ARGUMENTS['ledger/records:Void']);
     const { mspId: source } = await requireMember(ctx, ...COLLECTORS);
-    await requireGateway(peerLookup(ctx), source, input.gateway);
+    await requireGateway(ctx, peerLookup(ctx), source, input.gateway);
     requireNext(await chainHead(ctx, source, input.gateway), input);
     const { current } = await loadEpochs(ctx);
     const added = { source, recordedAtMs: nowMs(ctx), txId: ctx.stub.getTxID() };
@@ -180,7 +179,7 @@ export class RecordsContract
   async Anchor(ctx: Context, argument: string): Promise<null> {
     const input = parseArgument(argument, ARGUMENTS['ledger/records:Anchor']);
     const { mspId: source } = await requireMember(ctx, ...COLLECTORS);
-    await requireGateway(peerLookup(ctx), source, input.gateway);
+    await requireGateway(ctx, peerLookup(ctx), source, input.gateway);
     const { gateway, batch, count, head } = input;
     const key = KEY.anchor(source, gateway);
     const before = await getJson<Anchor>(ctx, key);
@@ -283,7 +282,7 @@ async function recordRun(ctx: Context, records: readonly RecordInput[]): Promise
   const { mspId: source, constitution } = await requireMember(ctx, ...COLLECTORS);
   const gateway = records[0]?.gateway ?? '';
   const peers = peerLookup(ctx);
-  await requireGateway(peers, source, gateway);
+  await requireGateway(ctx, peers, source, gateway);
   const epochs = await loadEpochs(ctx);
   const added = { source, recordedAtMs: nowMs(ctx), txId: ctx.stub.getTxID() };
   const seen = new Set<Hex>();

@@ -234,6 +234,32 @@ describe('contract consortium', () => {
     await expect(register('admin', ['ingest'])).rejects.toThrow(/^NOT_ALLOWED: a gateway may not/);
   });
 
+  it('lets a gateway whose certificate names it speak for no other one', async () => {
+    const consortium = await new TrialConsortium().found();
+    const { fabric } = consortium;
+    await consortium.register(orgName(1), 'gateway-2', ['ingest']);
+    const named = { mspId: orgName(1), role: 'gateway', isNamed: true };
+    const anchor = (gateway: string) =>
+      fabric.submit(named, 'ledger/records:Anchor', {
+        ...{ gateway, batch: 1, count: 1, head: '11'.repeat(32) },
+      });
+    const giveUp = (gateway: string) =>
+      fabric.submit(named, 'ledger/records:Void', {
+        ...{ gateway, fileId: 'ab'.repeat(32), seq: 1, previous: '00'.repeat(32), reason: 'x' },
+      });
+    const register = (name: string) =>
+      fabric.submit(named, 'ledger/consortium:RegisterPeer', {
+        ...{ name, roles: ['ingest'], overlayKey: 'cd'.repeat(32), dhtAddress: '' },
+      });
+    const { record } = await consortium.file(orgName(1), 5, 'gateway-2');
+    const refused = /^NOT_ALLOWED: this identity is of peer gateway-1, not of gateway-2/;
+    await expect(fabric.submit(named, 'ledger/records:Record', record)).rejects.toThrow(refused);
+    for (const act of [anchor, giveUp, register]) {
+      await expect(act('gateway-2')).rejects.toThrow(refused);
+      await act('gateway-1');
+    }
+  });
+
   it('takes a whole file from a gateway, which then may not vote, confirm or leave', async () => {
     const consortium = await new TrialConsortium().found();
     const { fabric, names } = consortium;

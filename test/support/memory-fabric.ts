@@ -16,6 +16,8 @@ import { certificateOf } from './role-certificate.ts';
 export interface Caller {
   readonly mspId: string;
   readonly role: string | null;
+  /** Its certificate is of the gateway `NAMED_PEER` alone. */
+  readonly isNamed?: boolean;
 }
 
 /** What one simulation did. Keys of private data are `collection:key`. */
@@ -167,7 +169,10 @@ export class MemoryFabric {
       getFunctionAndParameters: () => ({ fcn: call, params: args.slice(1) }),
       getTxID: () => txId,
       getChannelID: () => this.channel,
-      getCreator: () => ({ mspid: caller.mspId, idBytes: certificateOf(caller.role) }),
+      getCreator: () => ({
+        mspid: caller.mspId,
+        idBytes: certificateOf(caller.role, caller.isNamed),
+      }),
       getDateTimestamp: () => new Date(this.timeMs),
       getTransient: () => new Map(Object.entries(proposal.transient ?? {})),
       ...publicState(this.#state[chaincode], simulation),

@@ -7,19 +7,24 @@ import * as x509 from '@peculiar/x509';
 const ATTRIBUTES_OID = '1.2.3.4.5.6.7.8.1';
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 
+/** The peer that a gateway's certificate may name. */
+export const NAMED_PEER = 'gateway-1';
 const made = new Map<string | null, Buffer>();
-for (const role of ['agent', 'gateway', 'auditor', 'admin', null]) made.set(role, await make(role));
+for (const role of ['agent', 'gateway', 'auditor', 'admin', null]) {
+  made.set(role, await make(role, { role }));
+}
+made.set(NAMED_PEER, await make('gateway', { role: 'gateway', peer: NAMED_PEER }));
 
-/** PEM of a certificate with attribute `role`; null is one without attributes. */
-export function certificateOf(role: string | null): Buffer {
-  const pem = made.get(role);
+/** PEM of a certificate with attribute `role`, and of peer `NAMED_PEER`; null is one without attributes. */
+export function certificateOf(role: string | null, isNamed = false): Buffer {
+  const pem = made.get(isNamed ? NAMED_PEER : role);
   if (pem === undefined) throw new Error(`no certificate for role ${role}`);
   return pem;
 }
 
-async function make(role: string | null): Promise<Buffer> {
+async function make(role: string | null, attrs: object): Promise<Buffer> {
   const keys = await crypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
-  const attributes = Buffer.from(JSON.stringify({ attrs: { role } }));
+  const attributes = Buffer.from(JSON.stringify({ attrs }));
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     name: 'CN=test',
     notBefore: new Date('2026-01-01T00:00:00Z'),
