@@ -1,21 +1,17 @@
 /** Durable before acknowledged, over real brokers: commits, order, reconnects, dead letters. */
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
-import { join } from 'node:path';
 import type { BatchStore } from '@blocktorrent/agent/batch/batch-store.ts';
 import { Backoff } from '@blocktorrent/agent/ingest/backoff.ts';
 import type { MqttSource, MqttSourceState } from '@blocktorrent/agent/ingest/mqtt-source.ts';
-import { openReadOnly } from '@blocktorrent/agent/runtime/sqlite.ts';
 import { type Broker, startBroker } from '@blocktorrent/broker/broker.ts';
 import type { Reading } from '@blocktorrent/protocol/reading.ts';
 import { Aedes } from 'aedes';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { gatewayConfig, startGateway } from '../support/gateway.ts';
 import { countingMetrics, createIngest, createSource, openStore } from '../support/ingest.ts';
 import { startMosquitto } from '../support/mosquitto.ts';
 import { aFolder } from '../support/readings.ts';
-import { aPayload, aTopic, metric } from '../support/sparkplug.ts';
 import { requireTool } from '../support/tools.ts';
 
 const SESSION = 'blocktorrent-gateway-1';
@@ -427,105 +423,6 @@ describe('a gateway that was ended', () => {
     }
     const taken = [...store.recent(100)].map(({ deviceSeq }) => deviceSeq);
     expect(taken).toEqual([1, 2, 3, 4]);
-  });
-
-  it('marks what is retained, and comes again with each subscription', async () => {
-    const broker = await aBroker();
-    const url = `mqtt://${broker.address}`;
-    const [data, remove] = aFolder();
-    cleanUps.push(remove);
-    const publisher = await aPublisher(url);
-    for (const [start, value] of ['20', '20', '21'].entries()) {
-      await publisher.publishAsync('site/a', value, { qos: 1, retain: true });
-      const rules = "[{ topic: 'site/#', decoder: number }]";
-      const test = startGateway(data, gatewayConfig(data, rules, [url]));
-      await vi.waitFor(() => expect(test.gateway.counts().brokers[0]?.connected).toBe(true));
-      await vi.waitFor(() => expect(test.gateway.counts().readings).toBe(1 + 2 * start));
-      await test.stop();
-    }
-    const batches = openStore(join(data, 'batches'));
-    cleanUps.push(() => batches.stop());
-    const found = [...batches.recent(100)].map(({ payload, retain, duplicateOf }) => {
-      return [Buffer.from(payload).toString(), retain, duplicateOf !== null];
-    });
-    const count = (...row: unknown[]) =>
-      found.filter((one) => JSON.stringify(one) === JSON.stringify(row)).length;
-    // The first subscription finds it there; each later one has what was queued, and it again.
-    expect([count('20', true, false), count('20', false, false)]).toEqual([1, 1]);
-    expect([count('20', true, true), count('21', true, true)]).toEqual([1, 1]);
-    expect([count('21', false, false), found.length]).toEqual([1, 5]);
-  });
-
-  it('has written down what a birth said, once that is acknowledged', async () => {
-    const broker = await aBroker();
-    const url = `mqtt://${broker.address}`;
-    const [data, remove] = aFolder();
-    cleanUps.push(remove);
-    const rules = "[{ topic: 'spBv1.0/#', decoder: sparkplug }]";
-    const test = startGateway(data, gatewayConfig(data, rules, [url]));
-    cleanUps.push(() => test.stop());
-    await vi.waitFor(() => expect(test.gateway.counts().brokers[0]?.connected).toBe(true));
-    const publisher = await aPublisher(url);
-    const birth = aPayload(1.7e12, 0, [metric({ name: 'temp', alias: 1, float: 1 })]);
-    await publisher.publishAsync(aTopic('NBIRTH'), Buffer.from(birth), { qos: 1 });
-    await vi.waitFor(() => expect(test.gateway.counts().readings).toBe(1));
-    const database = openReadOnly(join(data, 'decoders.sqlite'));
-    const known = database.prepare("SELECT key FROM memory WHERE key GLOB 'spb/*' ORDER BY key");
-    expect(known.pluck().all()).toEqual(['spb/plant/edge-1', 'spb/plant/edge-1/']);
-    database.close();
-  });
-
-  it('knows what is in its batches, open and closed, when it comes again', async () => {
-    const broker = await aBroker();
-    const url = `mqtt://${broker.address}`;
-    const rules =
-      "[{ topic: 'site/#', sensor: /sensor, sequence: /seq, time: /time, value: /value }]";
-    const [data, remove] = aFolder();
-    cleanUps.push(remove);
-    const publisher = await aPublisher(url);
-    const say = (seq: number) =>
-      publisher.publishAsync(
-        'site/a',
-        `{"sensor":"t","seq":${seq},"time":${1.7e12 + seq},"value":1}`,
-        {
-          qos: 1,
-        },
-      );
-    for (const [start, seqs] of [
-      [1, 2],
-      [2, 3],
-      [1, 2, 3, 4],
-    ].entries()) {
-      const test = startGateway(data, gatewayConfig(data, rules, [url]));
-      await vi.waitFor(() => expect(test.gateway.counts().brokers[0]?.connected).toBe(true));
-      const before = test.gateway.counts().readings;
-      for (const seq of seqs) await say(seq);
-      await vi.waitFor(() => expect(test.gateway.counts().readings).toBe(before + seqs.length));
-      if (start === 0) test.gateway.closeBatch();
-      await test.stop();
-    }
-    const batches = openStore(join(data, 'batches'));
-    cleanUps.push(() => batches.stop());
-    const found = [...batches.recent(100)].map(({ deviceSeq, duplicateOf }) => [
-      deviceSeq,
-      duplicateOf,
-    ]);
-    expect(found).toEqual([
-      ...[
-        [1, null],
-        [2, null],
-      ],
-      ...[
-        [2, 2],
-        [3, null],
-      ],
-      ...[
-        [1, 1],
-        [2, 2],
-        [3, 4],
-        [4, null],
-      ],
-    ]);
   });
 });
 
