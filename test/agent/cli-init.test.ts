@@ -1,7 +1,16 @@
 /** `blocktorrent init`: from an empty folder to a configuration that works. */
 import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -47,6 +56,31 @@ describe('init', () => {
     expect(out).toContain(`blocktorrent config check --config ${folder}/blocktorrent.yaml`);
     const checked = await cli(['config', 'check', '-c', join(folder, 'blocktorrent.yaml')]);
     expect([checked.code, checked.err]).toEqual([0, '']);
+
+    const spoilt = join(home, 'spoilt');
+    cpSync(folder, spoilt, { recursive: true });
+    const bad = async (file: string, bytes: string | Buffer) => {
+      writeFileSync(join(spoilt, file), bytes);
+      const { err: said } = await cli(['config', 'check', '-c', join(spoilt, 'blocktorrent.yaml')]);
+      copyFileSync(join(folder, file), join(spoilt, file));
+      return said;
+    };
+    const der = certificate(join(folder, 'ledger/cert.pem')).raw;
+    expect(await bad('ledger/cert.pem', der)).toMatch(
+      /:7:3: ledger.certFile: expected a file with a PEM certificate, at .*found 'ledger\/cert.pem'/,
+    );
+    expect(await bad('overlay/cert.pem', '')).toMatch(/overlay.certFile: .* a PEM certificate/);
+    expect(await bad('overlay/key.pem', 'x')).toMatch(/overlay.keyFile: .* a PEM private key/);
+    expect(await bad('overlay/key.pem', readFileSync(join(folder, 'peer/key.pem')))).toMatch(
+      /overlay.keyFile: expected the private key of the certificate in/,
+    );
+    expect(await bad('overlay/signing.key', 'AB'.repeat(32))).toMatch(/64 hex digits, lower case/);
+    // The doctor says it, and looks at everything else all the same.
+    writeFileSync(join(spoilt, 'overlay/cert.pem'), '');
+    const doctor = await cli(['check', '--json', '-c', join(spoilt, 'blocktorrent.yaml')]);
+    const { findings } = JSON.parse(doctor.out) as { findings: { name: string }[] };
+    const names = findings.map(({ name }) => name);
+    expect([doctor.code, names]).toEqual([1, expect.arrayContaining(['configuration', 'clock'])]);
 
     const root = certificate(join(folder, 'root/cert.pem'));
     for (const name of ['ledger', 'overlay', 'peer']) {

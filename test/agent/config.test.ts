@@ -275,9 +275,12 @@ describe('files', () => {
 
   it('read by a process of its own give the same configuration, and the same errors', async () => {
     const path = join(folder, 'a.yaml');
-    expect(await loadConfigApart(path, {}, {})).toEqual(loadConfig(path, {}));
+    const { signal } = new AbortController();
+    expect(await loadConfigApart(path, {}, {}, signal)).toEqual(loadConfig(path, {}));
     const missing = join(folder, 'no.yaml');
-    const error: unknown = await loadConfigApart(missing, {}, {}).catch((cause: unknown) => cause);
+    const error: unknown = await loadConfigApart(missing, {}, {}, signal).catch(
+      (cause: unknown) => cause,
+    );
     expect(error).toBeInstanceOf(ConfigError);
     expect(error).toMatchObject({ problems: problemsIn(() => loadConfig(missing, {})) });
   });

@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   type Control,
@@ -55,6 +56,21 @@ describe('a control call', () => {
     };
     expect(await callControl(dataDir, 'slow', {}, { onProgress })).toBe('end');
     expect(seen).toEqual([1, { done: 2 }]);
+  });
+
+  it('waits for long work, and not for an agent that is frozen', async () => {
+    const patienceMs = 100;
+    await serve({ slow: () => setTimeout(5 * patienceMs, 'done') });
+    expect(await callControl(dataDir, 'slow', null, { patienceMs })).toBe('done');
+    await control?.stop();
+    // The kernel takes connections in its stead.
+    const frozen = createServer((socket) => void socket.resume());
+    await new Promise<void>((done) => frozen.listen(controlSocketPath(dataDir), done));
+    await expect(callControl(dataDir, 'slow', null, { patienceMs })).rejects.toMatchObject({
+      code: 'no-answer',
+      message: `the agent at ${controlSocketPath(dataDir)} was silent for 0 s`,
+    });
+    await new Promise((done) => frozen.close(done));
   });
 
   it('passes on the handler’s error with its message and code', async () => {

@@ -44,6 +44,11 @@ const TABLE: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
   },
   ControlError: {
     'no-agent': NO_AGENT,
+    'no-answer': [
+      EXIT.unavailable,
+      'A process has the control socket open and hears nothing: it is stopped, frozen or overloaded.',
+      'Look at its log. As a service it is ended and started again by its watchdog within a minute.',
+    ],
     'already-running': [
       EXIT.usage,
       'Two agents must not share one dataDir.',
@@ -120,6 +125,13 @@ const TABLE: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
   },
   FetchError: { unavailable: LATER, 'wrong-whole': TAMPERED, '*': [EXIT.failure, '', ''] },
   ProtocolError: { 'bad-argument': [EXIT.usage, '', ''], '*': TAMPERED },
+  SqliteError: {
+    '*': [
+      EXIT.failure,
+      'A database in dataDir cannot be used.',
+      'Is it the agent’s own file, is the disk sound? docs/OPERATIONS.md says how to go on without one.',
+    ],
+  },
   MigrationError: { newer: [EXIT.usage, 'Nothing was changed.', ''], '*': [EXIT.failure, '', ''] },
 };
 
@@ -173,7 +185,24 @@ const FILE_CODES: Readonly<Record<string, Row>> = {
   EEXIST: [EXIT.usage, 'The file is there already, and is left as it is.', 'Name another one.'],
   EISDIR: [EXIT.usage, 'It is a folder.', 'Name a file.'],
   ENOSPC: [EXIT.failure, 'The disk is full.', 'Make room, then try again.'],
-  EADDRINUSE: [EXIT.usage, 'Another process listens there.', 'Choose another port, or 0 for any.'],
+  ENOTDIR: [EXIT.usage, 'A part of its path is a file, not a folder.', 'Name another one.'],
+  ENAMETOOLONG: [EXIT.usage, 'The system takes no name of that length.', 'Name another one.'],
+  ELOOP: [EXIT.usage, 'Its symbolic links lead in a circle.', 'Name another one.'],
+  EPERM: [EXIT.usage, 'The system does not let this user do that.', ''],
+  EROFS: [EXIT.failure, 'The disk is read-only.', 'Mount it writable, then try again.'],
+  EDQUOT: [EXIT.failure, 'The disk is full for this user.', 'Make room, then try again.'],
+  EADDRINUSE: [
+    EXIT.failure,
+    'Another process listens there.',
+    'End it, or choose another port, or 0 for any.',
+  ],
+  EADDRNOTAVAIL: [
+    EXIT.failure,
+    'No network interface of this machine has that address, or none has it yet.',
+    'Listen on one that `ip address` shows, or on 0.0.0.0; `advertise` names what others dial.',
+  ],
+  ENOTFOUND: [EXIT.failure, 'No name server knows that host.', 'Is its name right?'],
+  EAI_AGAIN: [EXIT.failure, 'No name server answered.', 'Look at the network, then try again.'],
 };
 
 function fileRow(error: Error): Row {

@@ -4,9 +4,11 @@
  * Each says in `error` what is expected there, as a noun phrase; `problems.ts` puts it after
  * "expected". `examples` of the metadata fill the sample.
  */
-import { accessSync, constants } from 'node:fs';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { accessSync, constants, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { decodeRecipient } from '@blocktorrent/protocol/age-keys.ts';
+import { fromHex } from '@blocktorrent/protocol/bytes.ts';
 import { z } from 'zod';
 
 /** Metadata: shown in the sample although it may be left out. */
@@ -126,38 +128,83 @@ export function ageRecipient() {
     .refine(isRecipient, { error: 'an age X25519 recipient, age1… (62 characters)' });
 }
 
+/** What a file may have to hold. */
+export const CERTIFICATE = 'a PEM certificate';
+export const KEY = 'a PEM private key without a passphrase';
+export const SEED = '64 hex digits, lower case';
+
+/** Each throws where `text` is something else. */
+const CONTENTS = {
+  [CERTIFICATE]: (text: string) => new X509Certificate(text),
+  [KEY]: (text: string) => createPrivateKey(text),
+  [SEED]: (text: string) => fromHex(text.trim(), 32),
+};
+type Content = keyof typeof CONTENTS;
+
 /** Path fields of one load: `folder` for what the agent makes, `file` for what must be there. */
 export interface PathFields {
   folder(example: string): ReturnType<typeof absolutePath>;
-  file(example: string): ReturnType<typeof absolutePath>;
+  file(example: string, holding?: Content): ReturnType<typeof absolutePath>;
+  /** For `superRefine`: a certificate and the key beside it belong together. */
+  readonly pair: (
+    files: { readonly certFile: string; readonly keyFile?: string | undefined },
+    context: { addIssue(issue: { code: 'custom'; path: string[]; message: string }): void },
+  ) => void;
 }
 
 /** Path fields that start from the configuration file's folder. */
-export function pathFields(context: SchemaContext): PathFields {
+export function pathFields({ folder, checkFiles }: SchemaContext): PathFields {
   return {
-    folder: (example) => absolutePath(context.folder, example, false),
-    file: (example) => absolutePath(context.folder, example, context.checkFiles),
+    folder: (example) => absolutePath(folder, example, null),
+    file: (example, holding) => {
+      return absolutePath(folder, example, checkFiles ? (holding ?? 'anything') : null);
+    },
+    pair({ certFile, keyFile }, context) {
+      if (!checkFiles || keyFile === undefined) return;
+      const [certificate, key] = [resolve(folder, certFile), resolve(folder, keyFile)];
+      if (belongTogether(certificate, key)) return;
+      const message = `the private key of the certificate in ${certificate}`;
+      context.addIssue({ code: 'custom', path: ['keyFile'], message });
+    },
   };
 }
 
-function absolutePath(from: string, example: string, mustExist: boolean) {
+/** `mustHold`: null where nothing needs to be there yet. */
+function absolutePath(from: string, example: string, mustHold: Content | 'anything' | null) {
   return z
     .string({ error: 'a path' })
     .min(1, { error: 'a path' })
-    .refine((value) => !mustExist || isReadable(resolve(from, value)), {
-      error: (issue) => `a file that this user can read, at ${resolve(from, String(issue.input))}`,
+    .superRefine((value, context) => {
+      const path = resolve(from, value);
+      const expected = mustHold === null ? null : missingAt(path, mustHold);
+      if (expected === null) return;
+      context.addIssue({ code: 'custom', message: `${expected}, at ${path}` });
     })
     .meta({ examples: [example] })
     .transform((value) => resolve(from, value));
 }
 
-function isReadable(path: string): boolean {
+/** What should be at `path` and is not; null where all is well. */
+function missingAt(path: string, mustHold: Content | 'anything'): string | null {
   try {
     accessSync(path, constants.R_OK);
-    return true;
   } catch {
-    return false;
+    return 'a file that this user can read';
   }
+  if (mustHold === 'anything') return null;
+  try {
+    CONTENTS[mustHold](readFileSync(path, 'utf8'));
+    return null;
+  } catch {
+    return `a file with ${mustHold}`;
+  }
+}
+
+/** False where both are there, by themselves as they should be, and the key is another's. */
+function belongTogether(certFile: string, keyFile: string): boolean {
+  if (missingAt(certFile, CERTIFICATE) !== null || missingAt(keyFile, KEY) !== null) return true;
+  const certificate = new X509Certificate(readFileSync(certFile));
+  return certificate.checkPrivateKey(createPrivateKey(readFileSync(keyFile)));
 }
 
 function isRecipient(value: string): boolean {

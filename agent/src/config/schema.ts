@@ -10,15 +10,18 @@ import { matchesFilter } from '@blocktorrent/protocol/topic-filter.ts';
 import { z } from 'zod';
 import {
   ageRecipient,
+  CERTIFICATE,
   endpoint,
   hostPort,
   IN_SAMPLE,
+  KEY,
   ms,
   mspId,
   type PathFields,
   pathFields,
   peerName,
   type SchemaContext,
+  SEED,
   text,
   whole,
 } from './fields.ts';
@@ -88,7 +91,7 @@ function ledgerSection(paths: PathFields) {
     endpoint: endpoint('localhost:7051').describe("host:port of a peer's gateway service."),
     mspId: mspId().describe('Organisation of this peer. Keys are deposited at our own only.'),
     tlsRootFile: paths
-      .file('ledger/tls-root.pem')
+      .file('ledger/tls-root.pem', CERTIFICATE)
       .describe("PEM certificates that issue the peer's TLS certificate."),
     hostOverride: text('a host name', 'peer0.org1.example')
       .exactOptional()
@@ -108,10 +111,10 @@ function ledgerSection(paths: PathFields) {
         .default('blocktorrent')
         .describe('Fabric channel.'),
       certFile: paths
-        .file('ledger/cert.pem')
+        .file('ledger/cert.pem', CERTIFICATE)
         .describe("PEM certificate of this agent's Fabric identity."),
       keyFile: paths
-        .file('ledger/key.pem')
+        .file('ledger/key.pem', KEY)
         .optional()
         .meta(IN_SAMPLE)
         .describe('PEM private key of that certificate; with `ledger.pkcs11` it is not read.'),
@@ -146,6 +149,7 @@ function ledgerSection(paths: PathFields) {
         .default(30_000)
         .describe('Patience with one step of a transaction.'),
     })
+    .superRefine(paths.pair)
     .describe('How the Fabric ledger is reached.');
 }
 
@@ -220,11 +224,11 @@ function overlaySection(paths: PathFields) {
         .exactOptional()
         .describe('Address that others are told, if another.'),
       certFile: paths
-        .file('overlay/cert.pem')
+        .file('overlay/cert.pem', CERTIFICATE)
         .describe("PEM TLS certificate (client and server) issued by the organisation's root."),
-      keyFile: paths.file('overlay/key.pem').describe('PEM private key of that certificate.'),
+      keyFile: paths.file('overlay/key.pem', KEY).describe('PEM private key of that certificate.'),
       signingKeyFile: paths
-        .file('overlay/signing.key')
+        .file('overlay/signing.key', SEED)
         .exactOptional()
         .describe('Overlay key: Ed25519 seed as 64 hex digits. Needed for ingest and store.')
         .meta(IN_SAMPLE),
@@ -245,7 +249,7 @@ function overlaySection(paths: PathFields) {
         .prefault([])
         .describe('Other limits at some times or networks; the first that fits holds, as a whole.'),
       meteredFile: paths
-        .file('/run/blocktorrent/metered')
+        .folder('/run/blocktorrent/metered')
         .exactOptional()
         .describe('While this file exists, the network is metered. Whoever knows makes it.'),
       lateMs: ms(100, 3_600_000)
@@ -255,6 +259,7 @@ function overlaySection(paths: PathFields) {
         .default(5_000)
         .describe('Further wait for the remaining receipts once there are enough.'),
     })
+    .superRefine(paths.pair)
     .describe('The BitTorrent overlay.');
 }
 

@@ -13,13 +13,18 @@ const { request } = process.getBuiltinModule('node:http');
 export interface CallOptions {
   readonly onProgress?: (value: unknown) => void;
   readonly signal?: AbortSignal;
+  /** Patience with the agent's first sign of life, ms; its work may take any time after that. */
+  readonly patienceMs?: number;
 }
+
+/** An agent that hears nothing for so long is frozen, or nearly so. */
+const PATIENCE_MS = 10_000;
 
 const OWN_CODES: readonly string[] = ['unknown-route', 'too-large', 'malformed'];
 
 /**
  * Calls `route` of the agent that runs with `dataDir` and returns its result (JSON, unchecked).
- * Throws `ControlError`: 'no-agent' if none runs, 'broken-off' if it went away in between, 'failed'
+ * Throws `ControlError`: 'no-agent' if none runs, 'no-answer' if it is frozen, 'broken-off' if it went away in between, 'failed'
  * with `remote` = the handler's code if the handler threw.
  */
 export async function callControl(
@@ -28,7 +33,7 @@ export async function callControl(
   body: unknown,
   options: CallOptions = {},
 ): Promise<unknown> {
-  const response = await send(dataDir, route, JSON.stringify(body ?? null), options.signal);
+  const response = await send(dataDir, route, JSON.stringify(body ?? null), options);
   try {
     for await (const line of createInterface({ input: response, crlfDelay: 1000 })) {
       const message = JSON.parse(line) as Record<string, unknown>;
@@ -51,21 +56,33 @@ function send(
   dataDir: string,
   route: string,
   body: string,
-  signal: AbortSignal | undefined,
+  { signal, patienceMs = PATIENCE_MS }: CallOptions,
 ): Promise<IncomingMessage> {
   const socketPath = controlSocketPath(dataDir);
   return new Promise((resolve, reject) => {
     const call = request(
       {
         socketPath,
+        // A connection of its own: one that is kept may be an agent's that has ended since.
+        agent: false,
         method: 'POST',
         path: `/${route}`,
         headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
         ...(signal === undefined ? {} : { signal }),
       },
-      resolve,
+      (response) => {
+        clearTimeout(patience);
+        resolve(response);
+      },
     );
+    const patience = setTimeout(() => {
+      const seconds = Math.round(patienceMs / 1_000);
+      call.destroy(
+        new ControlError('no-answer', `the agent at ${socketPath} was silent for ${seconds} s`),
+      );
+    }, patienceMs);
     call.once('error', (error: NodeJS.ErrnoException) => {
+      clearTimeout(patience);
       if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') {
         reject(
           new ControlError('no-agent', `no agent is running with dataDir ${dataDir}`, {
@@ -76,6 +93,9 @@ function send(
         reject(
           new ControlError('no-agent', `this user may not open ${socketPath}`, { cause: error }),
         );
+      } else if (error.code === 'ECONNRESET' || error.code === 'EPIPE') {
+        const message = `the agent stopped before it answered '${route}'`;
+        reject(new ControlError('broken-off', message, { cause: error }));
       } else reject(error);
     });
     call.end(body);

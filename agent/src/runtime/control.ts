@@ -139,22 +139,28 @@ async function answer(
       response.write(`${JSON.stringify({ progress })}\n`);
     },
   };
+  // At once, however long the work takes: by it the caller knows that the agent is not frozen.
+  response.flushHeaders();
   try {
     const result = (await handler(value, call)) ?? null;
     response.end(`${JSON.stringify({ result })}\n`);
   } catch (error) {
     log.warn('control call failed', { route, error });
-    fail(response, 500, codeOf(error), messageOf(error));
+    answerError(response, codeOf(error), messageOf(error));
   }
 }
 
 function fail(
   response: ServerResponse,
   status: number,
-  code: ControlErrorCode | string,
+  code: ControlErrorCode,
   message: string,
 ): void {
-  if (!response.headersSent) response.statusCode = status;
+  response.statusCode = status;
+  answerError(response, code, message);
+}
+
+function answerError(response: ServerResponse, code: string, message: string): void {
   response.end(`${JSON.stringify({ error: { code, message } })}\n`);
 }
 

@@ -9,14 +9,17 @@ import type { Ledger } from '../../ledger/ledger.ts';
 import type { ConsortiumView } from '../../ledger/membership.ts';
 import { listPeers, type PeerLine } from '../../peer-list.ts';
 import { silentLog } from '../../runtime/log.ts';
+import type { Explanation } from '../explain.ts';
 import { type Finding, fail, looked, ok, warn } from './finding.ts';
 
 const CONNECT_MS_MAX = 3_000;
 const NO_DEPOSIT = '0'.repeat(64);
 
-/** What the running agent says of itself; null where none runs. */
-export function checkAgent(status: AgentStatus | null): Finding[] {
-  if (status === null) {
+/** What the running agent says of itself, or why it says nothing. */
+export function checkAgent(status: AgentStatus | Explanation): Finding[] {
+  if ('exitCode' in status) {
+    const { code, message, todo } = status;
+    if (code !== 'no-agent') return [fail('agent', message, todo)];
     return [warn('agent', 'not running', 'Start it: `systemctl start blocktorrent-agent`.')];
   }
   const alarms = [status.disk?.alarm ?? null, status.anchor?.alarm ?? null];

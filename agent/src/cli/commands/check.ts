@@ -1,7 +1,11 @@
 /** `blocktorrent check`: a doctor for this machine, its certificates and everything it talks to. */
+
+import type { Finding } from '../checks/finding.ts';
 import { CliError } from '../cli-error.ts';
 import type { CliCommand } from '../command.ts';
+import type { Context } from '../context.ts';
 import { EXIT } from '../exit-codes.ts';
+import { explain } from '../explain.ts';
 
 export const checkCommand: CliCommand = {
   name: 'check',
@@ -13,11 +17,12 @@ export const checkCommand: CliCommand = {
       .action(async () => {
         const context = contextOf();
         const { output, call } = context;
-        const config = await context.config({ checkFiles: true });
-        const status = await call('status', null).catch(() => null);
+        const config = await context.config();
+        const status = await call('status', null).catch(explain);
         const { checkAll } = await import('../checks/all.ts');
         output.progress('looking', 0, 0);
-        const findings = await checkAll(config, status);
+        const files = await filesNamed(context);
+        const findings = [...files, ...(await checkAll(config, status))];
         const failed = findings.filter(({ state }) => state === 'fail').length;
         const warned = findings.filter(({ state }) => state === 'warn').length;
         const lines = findings.map(({ name, state, found, todo }) => {
@@ -31,3 +36,18 @@ export const checkCommand: CliCommand = {
       });
   },
 };
+
+/** Files of the configuration that are not what they should be, with which no agent starts. */
+async function filesNamed(context: Context): Promise<Finding[]> {
+  const { ConfigError, problemLine } = await import('../../config/load.ts');
+  try {
+    await context.config({ checkFiles: true });
+    return [];
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const todo = 'Put the right file there, or correct its name.';
+    return error.problems.map((problem) => {
+      return { name: 'configuration', state: 'fail', found: problemLine(problem), todo };
+    });
+  }
+}

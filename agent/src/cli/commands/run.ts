@@ -13,11 +13,17 @@ export const runCommand: CliCommand = {
         const context = contextOf();
         const { loadConfigApart } = await import('../../config/load-apart.ts');
         const path = context.configPath();
-        const read = () => loadConfigApart(path, context.env, { checkFiles: true });
-        const config = await read();
+        const { env, signal } = context;
+        const read = () => loadConfigApart(path, env, { checkFiles: true }, signal);
+        const config = await read().catch((error: Error) => {
+          // Ended before it began, which is no failure.
+          if (error.name === 'AbortError') return null;
+          throw error;
+        });
+        if (config === null) return;
         const { createLog } = await import('../../runtime/log.ts');
         const { runAgent } = await import('../../main.ts');
-        await runAgent(config, createLog({ level: config.log.level }), context.signal, {
+        await runAgent(config, createLog({ level: config.log.level }), signal, {
           set: (listener) => hangups.set(listener),
           read,
         });
