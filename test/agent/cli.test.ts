@@ -1,8 +1,9 @@
 /** The command line: results, errors, exit status, and the launcher. */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { CliError } from '../../agent/src/cli/cli-error.ts';
 import type { CliCommand } from '../../agent/src/cli/command.ts';
@@ -88,6 +89,11 @@ describe('blocktorrent', () => {
     const { code, out, err } = await cli('status', '--json', '--config', config);
     expect([code, err]).toEqual([5, '']);
     expect(json(out).error).toMatchObject({ code: 'no-agent', exitCode: 5 });
+    const none = await cli('audit', '--json');
+    expect(none.code).toBe(2);
+    expect(json(none.out).error).toMatchObject({ message: 'expected a command' });
+    // `tap` and `top` have one document a line, the last one too.
+    expect((await cli('top', '--json', '--config', config)).out).toMatch(/^\{"error":.*\}\n$/);
   });
 
   it('never prints a stack trace, except with --debug', async () => {
@@ -271,7 +277,9 @@ describe('an error', () => {
     [named('ControlError', 'failed', 'rejected'), 3],
     [named('ControlError', 'failed', 'what'), 1],
     [named('Error', 'ENOSPC'), 1],
-    [named('Error', 'EADDRINUSE'), 2],
+    // A service is started again: another start, or a cable, may help.
+    [named('Error', 'EADDRINUSE'), 1],
+    [named('Error', 'EADDRNOTAVAIL'), 1],
     [new CliError('x', { exitCode: 4 }), 4],
     [named('AbortError', 'ABORT_ERR'), 130],
     ['a string', 1],
@@ -323,6 +331,24 @@ describe('output', () => {
   });
 });
 
+/** A line every now and then, until the caller is gone. */
+async function ticking(progress: (value: unknown) => void, signal: AbortSignal): Promise<null> {
+  while (!signal.aborted) {
+    progress({
+      receivedMs: 0,
+      topic: 'a',
+      refusal: null,
+      duplicateOf: null,
+      skipped: 0,
+      payload: '',
+      encoding: 'utf8',
+      bytes: 0,
+    });
+    await setTimeout(20);
+  }
+  return null;
+}
+
 describe('the launcher', () => {
   const LAUNCHER = join(import.meta.dirname, '../../agent/bin/blocktorrent.js');
   const launch = (argv: readonly string[], node: string = process.execPath) =>
@@ -344,6 +370,30 @@ describe('the launcher', () => {
   it('runs the command line and passes its exit status on', async () => {
     expect(await launch(['config', 'sample'])).toEqual({ code: 0, out: sampleConfig(), err: '' });
     expect((await launch(['nothing'])).code).toBe(2);
+  });
+
+  it('ends when nobody reads what it shows for ever, and says where it cannot be written', async () => {
+    control = await startControl({
+      dataDir: join(folder, 'data'),
+      routes: { tap: (_, { progress, signal }) => ticking(progress, signal) },
+      log: silentLog,
+    });
+    const tap = ['tap', '--json', '--config', config];
+    const child = spawn(process.execPath, [LAUNCHER, ...tap], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    child.stdout.once('data', () => child.stdout.destroy());
+    expect(await new Promise((done) => child.once('close', done))).toBe(0);
+    const full = spawnSync('sh', [
+      '-c',
+      `"$0" "$1" config sample > /dev/full`,
+      process.execPath,
+      LAUNCHER,
+    ]);
+    expect([full.status, full.stderr.toString()]).toEqual([
+      1,
+      expect.stringMatching(/^blocktorrent: standard output: ENOSPC/),
+    ]);
   });
 
   it('started by the machine’s own Node, however old, does the same', async () => {

@@ -169,7 +169,8 @@ describe('blocktorrent decode', () => {
     const dead = await decode('[', '--topic', 'site/a');
     expect([dead.code, dead.err]).toEqual([1, expect.stringContaining('a dead letter: not JSON')]);
     const stray = await decode('1', '--topic', 'elsewhere', '--json');
-    expect(stray.code).toBe(1);
+    expect([stray.code, stray.err]).toEqual([1, '']);
+    expect(JSON.parse(stray.out)).toMatchObject({ rule: null });
     const none = await decode('1', '--rule', 'nothing');
     expect([none.code, none.err]).toEqual([
       2,

@@ -3,7 +3,17 @@
  * mutated configuration gives a named error or a running agent, never a stack trace.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -153,6 +163,44 @@ describe('an agent', () => {
       expect(await ended, text).toBe(0);
     }, 60_000);
   }
+
+  it('has its dataDir alone: of two that start at once one runs, the other says why', async () => {
+    const folder = join(home, 'two');
+    cpSync(join(home, 'made'), folder, { recursive: true });
+    const both = await Promise.all([start(folder), start(folder)]);
+    const [runs, refused] = both.sort((a, b) => (a.code ?? 0) - (b.code ?? 0));
+    expect([runs?.code, refused?.code]).toEqual([null, 2]);
+    expect(refused?.stderr()).toMatch(
+      /^blocktorrent: another process has .*state\.sqlite: is an ag/,
+    );
+    // Nothing was opened, nobody was called.
+    expect(refused?.stderr()).not.toContain('overlay runs');
+  }, 60_000);
+
+  it('for whose DHT there is no such address yet ends, and is started again', async () => {
+    const folder = join(home, 'address');
+    cpSync(join(home, 'made'), folder, { recursive: true });
+    const config = join(folder, 'blocktorrent.yaml');
+    const overlay = 'overlay:\n  dht: { listen: "192.0.2.1:6881" }';
+    writeFileSync(config, readFileSync(config, 'utf8').replace('overlay:', overlay));
+    const { code, stderr } = await start(folder);
+    expect(stderr()).toMatch(/^blocktorrent: bind EADDRNOTAVAIL 192\.0\.2\.1:6881/m);
+    expect(code).toBe(1);
+  });
+
+  it('whose log is full goes on without it', async () => {
+    const folder = join(home, 'log');
+    cpSync(join(home, 'made'), folder, { recursive: true });
+    const args = [LAUNCHER, 'run', '--config', join(folder, 'blocktorrent.yaml')];
+    const full = openSync('/dev/full', 'w');
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', full] });
+    closeSync(full);
+    children.push(child);
+    const serves = () => child.exitCode ?? existsSync(join(folder, 'data/control.sock'));
+    await expect.poll(serves, { timeout: READY_OR_ENDED_MS_MAX }).toBe(true);
+    await stopped(child);
+    expect(child.exitCode).toBe(0);
+  }, 60_000);
 
   it('that fails at its last part stops the others, and ends', async () => {
     const folder = join(home, 'long');

@@ -251,6 +251,12 @@ describe('the files of a release to come', () => {
     expect(readJson(join(dataDir, 'format.json'))).toEqual({ format: 99 });
     writeFileSync(join(dataDir, 'format.json'), 'torn');
     expect(() => claimDataFolder(dataDir)).toThrow(/expected \{"format":N\}, found 'torn'/);
+    // What a power cut leaves of a file that was written and not synced.
+    for (const blank of ['', '\0'.repeat(13)]) {
+      writeFileSync(join(dataDir, 'format.json'), blank);
+      claimDataFolder(dataDir);
+      expect(readJson(join(dataDir, 'format.json'))).toEqual({ format: 1 });
+    }
   });
 });
 

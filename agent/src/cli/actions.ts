@@ -21,6 +21,8 @@ import type { Address } from '../overlay/types.ts';
 import { seedAt } from '../readers.ts';
 import type { Log } from '../runtime/log.ts';
 import { systemRandom } from '../runtime/random.ts';
+import { CliError } from './cli-error.ts';
+import { EXIT } from './exit-codes.ts';
 import { table, timeText } from './output.ts';
 
 /** Where a body reports how far it is. */
@@ -241,14 +243,25 @@ export async function revokeCertificates(
   options: { readonly pems: readonly string[] },
   context: ActionContext,
 ): Promise<ActionResult> {
-  const certificates = options.pems.map((pem) => new X509Certificate(pem));
-  const serials = certificates.map(serialOf);
+  const serials = options.pems.map((pem) => serialOf(certificateIn(pem)));
   return withLedger(context, async (ledger) => {
     const { txId } = await ledger.submit('ledger/consortium:RevokeCertificates', { serials });
     const names = serials.map((serial) => `serial number ${serial}`).join(', ');
     const text = `revoked for good: ${names}; every agent that follows the ledger ends its links`;
     return { value: { serials, txId }, text, verified: true };
   });
+}
+
+function certificateIn(pem: string): X509Certificate {
+  try {
+    return new X509Certificate(pem);
+  } catch (cause) {
+    const found = pem.trim() === '' ? 'nothing' : 'something else';
+    throw new CliError(`expected a PEM certificate, found ${found}: nothing was revoked`, {
+      exitCode: EXIT.usage,
+      cause,
+    });
+  }
 }
 
 /** Revokes an earlier overlay key of a peer of this organisation. */

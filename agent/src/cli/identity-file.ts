@@ -8,10 +8,24 @@ import { EXIT } from './exit-codes.ts';
 export function readIdentities(path: string): Uint8Array[] {
   const lines = readFileSync(path, 'utf8').split(/\r?\n/);
   const found = lines.filter((line) => line.startsWith('AGE-SECRET-KEY-1'));
-  if (found.length > 0) return found.map((line) => decodeIdentity(line.trim()));
+  if (found.length > 0) return found.map((line) => identityIn(path, line));
   throw new CliError(`${path} holds no age identity (AGE-SECRET-KEY-1…)`, {
     means: 'Without one nothing can be opened.',
     todo: '`blocktorrent identity` makes one.',
     exitCode: EXIT.usage,
   });
+}
+
+/** The identity on a line of `path`. @throws CliError where it was mistyped or cut */
+export function identityIn(path: string, line: string): Uint8Array {
+  try {
+    return decodeIdentity(line.trim());
+  } catch (cause) {
+    throw new CliError(`${path} holds an age identity that is mistyped or cut`, {
+      means: 'Without all of it nothing can be opened.',
+      todo: 'Copy the line AGE-SECRET-KEY-1… once more, whole.',
+      exitCode: EXIT.usage,
+      cause,
+    });
+  }
 }

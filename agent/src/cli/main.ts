@@ -3,6 +3,7 @@ import { createInterface, type Interface } from 'node:readline';
 import manifest from '../../package.json' with { type: 'json' };
 import { signalsOf } from '../runtime/lifecycle.ts';
 import type { Ask } from './context.ts';
+import { EXIT } from './exit-codes.ts';
 import { runProgram } from './program.ts';
 import { COMMANDS } from './table.ts';
 
@@ -11,13 +12,22 @@ const LINGER_MS_MAX = 2_000;
 
 /** Runs the process's own command line and sets its exit status. */
 export async function main(): Promise<void> {
-  const { signal, dispose } = signalsOf(process);
-  // Output into a pipe that was closed (`| head`) is no error.
+  const { signal: asked, dispose } = signalsOf(process);
+  const unread = new AbortController();
+  const signal = AbortSignal.any([asked, unread.signal]);
+  let lost = false;
+  // Output into a pipe that was closed (`| head`) is no error, and ends what would go on for ever.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+    unread.abort();
+    if (error.code === 'EPIPE') return;
+    lost = true;
+    process.exitCode = EXIT.failure;
+    process.stderr.write(`blocktorrent: standard output: ${error.message}\n`);
   });
+  // Remarks that nobody takes are left out.
+  process.stderr.on('error', () => undefined);
   const person = process.stdin.isTTY && process.stderr.isTTY ? terminal(signal) : null;
-  process.exitCode = await runProgram(process.argv.slice(2), {
+  const exitCode = await runProgram(process.argv.slice(2), {
     commands: COMMANDS,
     version: manifest.version,
     env: process.env,
@@ -26,6 +36,7 @@ export async function main(): Promise<void> {
     signal,
     ...(person === null ? {} : { ask: person.ask }),
   });
+  process.exitCode = lost ? EXIT.failure : exitCode;
   person?.close();
   dispose();
   // What a failed part left behind must not keep a process that has said its last word.

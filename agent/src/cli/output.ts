@@ -100,7 +100,8 @@ export class Output {
   /** Prints an error; `stack` ('' for none) only where `--debug` asked for it. */
   error(explanation: Explanation, stack: string): void {
     this.endProgress();
-    if (this.json) this.#out.write(`${JSON.stringify({ error: explanation }, null, 2)}\n`);
+    // In one line, as it may come after `line`s.
+    if (this.json) this.#out.write(`${JSON.stringify({ error: explanation })}\n`);
     else {
       const { message, means, todo } = explanation;
       const lines = [message, means, todo].filter((line) => line !== '');

@@ -52,9 +52,19 @@ const GIVEN_UP: AuditOutcome = { ok: false, summary: 'closed without a report', 
 
 async function reportedOutcome(requestId: string, path: string): Promise<AuditOutcome> {
   const { outcomeOf } = await import('../audit/audit.ts');
-  const report = JSON.parse(await readFile(path, 'utf8')) as AuditReport;
-  if (report.requestId === requestId) return outcomeOf(report);
+  const report = reportIn(await readFile(path, 'utf8'));
+  if (report?.requestId === requestId) return outcomeOf(report);
   throw new CliError(`${path} is no report of request ${requestId}`, { exitCode: EXIT.usage });
+}
+
+/** Null where it is no report: it was written by `audit fetch`, of whatever release. */
+function reportIn(text: string): AuditReport | null {
+  try {
+    const report = JSON.parse(text) as AuditReport;
+    return [report.files, report.failed, report.faults].every(Array.isArray) ? report : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Reports a fault in the name of this organisation; what can be checked is the evidence. */

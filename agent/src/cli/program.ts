@@ -41,13 +41,14 @@ export async function runProgram(
     return EXIT.ok;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
-    if (error instanceof CommanderError && error.code === 'commander.help') return EXIT.usage;
+    const { json = argv.includes('--json'), debug = argv.includes('--debug') } =
+      program.opts<Shared>();
+    const helped = error instanceof CommanderError && error.code === 'commander.help';
+    if (helped && !json) return EXIT.usage;
     const shown = error instanceof CommanderError ? usageError(error) : error;
     const explanation = explain(shown);
     // The result has said it all.
     if (explanation.message === '') return explanation.exitCode;
-    const { json = argv.includes('--json'), debug = argv.includes('--debug') } =
-      program.opts<Shared>();
     const stack = debug && error instanceof Error ? (error.stack ?? '') : '';
     new Output({ json, out, err }).error(explanation, stack);
     return explanation.exitCode;
@@ -83,7 +84,9 @@ export function buildProgram(options: ProgramOptions): Command {
 }
 
 function usageError(error: CommanderError): CliError {
-  return new CliError(error.message.replace(/^error: /, ''), {
+  // Commander's own word where a command is missing is '(outputHelp)'.
+  const missing = error.code === 'commander.help';
+  return new CliError(missing ? 'expected a command' : error.message.replace(/^error: /, ''), {
     todo: '`blocktorrent --help` and `blocktorrent COMMAND --help` show what there is.',
     exitCode: EXIT.usage,
   });

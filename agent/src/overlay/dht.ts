@@ -112,9 +112,12 @@ export class DhtAddressBook implements AddressBook {
     dht._values.maxAge = this.#timing.expireMs;
     dht.on('warning', (error: Error) => log.debug('DHT', { reason: error.message }));
     await new Promise<void>((resolve, reject) => {
-      dht.once('error', reject);
+      const fail = (error: Error) => dht.destroy(() => reject(error));
+      dht.once('error', fail);
+      // The library's word for an address that cannot be bound, but for EACCES and EADDRINUSE.
+      dht.once('warning', fail);
       dht.listen(listen.port, listen.host, () => {
-        dht.off('error', reject);
+        dht.off('error', fail).off('warning', fail);
         resolve();
       });
     });

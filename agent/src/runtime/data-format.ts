@@ -26,7 +26,8 @@ export function claimDataFolder(dataDir: string): void {
       `${path} says format ${found}; this release knows formats up to ${DATA_FORMAT}. A newer release has written the folder: install that one, or restore a copy from before the upgrade`,
     );
   }
-  writeFileSync(`${path}.part`, `${JSON.stringify({ format: DATA_FORMAT })}\n`, { mode: 0o600 });
+  const text = `${JSON.stringify({ format: DATA_FORMAT })}\n`;
+  writeFileSync(`${path}.part`, text, { mode: 0o600, flush: true });
   renameSync(`${path}.part`, path);
 }
 
@@ -38,6 +39,8 @@ function readVersion(path: string): number | null {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw error;
   }
+  // What a power cut at the first start has left: nothing but zeros, or nothing.
+  if (/^[\s\0]*$/.test(text)) return null;
   const format = formatIn(text);
   if (Number.isSafeInteger(format) && format >= 1) return format;
   throw new MigrationError(

@@ -60,9 +60,14 @@ export function createLog(options: LogOptions = {}): LeveledLog {
 /** sd-daemon(3): the journal takes `<N>` before a line as its priority, and takes it off. */
 const PRIORITIES: Readonly<Record<number, number>> = { 20: 7, 30: 6, 40: 4, 50: 3 };
 
+/** Lines that wait for a log which takes none; further ones are dropped. */
+const WAITING_BYTES_MAX = 1024 * 1024;
+
 /** Standard error; with priorities where it goes to systemd's journal (`JOURNAL_STREAM`). */
 function standardError(env: Readonly<Record<string, string | undefined>>): DestinationStream {
-  const stderr = destination({ fd: 2, sync: true });
+  const stderr = destination({ fd: 2, sync: true, maxLength: WAITING_BYTES_MAX });
+  // A log that nobody takes (a full disk, a terminal that is gone) ends no agent: lines wait, then go.
+  stderr.on('error', () => undefined);
   if (!goesToJournal(env.JOURNAL_STREAM ?? '')) return stderr;
   return withPriorities(stderr);
 }

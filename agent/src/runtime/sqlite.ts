@@ -6,6 +6,7 @@
  * batch alone is synced by its writer (`batch/wal-sync.ts`).
  */
 import SqliteDatabase, { type Database } from 'better-sqlite3';
+import { ControlError } from './control-error.ts';
 import type { Log } from './log.ts';
 import type { Quarantine } from './quarantine.ts';
 
@@ -16,10 +17,15 @@ const BUSY_TIMEOUT_MS = 5000;
 /** What SQLite says of a file that is broken, not of a disk that is full or away. */
 const DAMAGE_CODES = /^SQLITE_(CORRUPT|NOTADB|IOERR_READ|IOERR_SHORT_READ)/;
 
-/** Opens or creates the file. Throws SqliteError when it is no database or cannot be written. */
-export function openDatabase(path: string): Database {
-  const database = new SqliteDatabase(path, { timeout: BUSY_TIMEOUT_MS });
+/**
+ * Opens or creates the file; with `alone` nobody else can open it until it is closed or the process
+ * is gone. Throws SqliteError when it is no database, cannot be written, or somebody else has it.
+ */
+export function openDatabase(path: string, { alone = false } = {}): Database {
+  let database: Database | null = null;
   try {
+    database = new SqliteDatabase(path, { timeout: BUSY_TIMEOUT_MS });
+    if (alone) database.pragma('locking_mode = EXCLUSIVE');
     const mode = database.pragma('journal_mode = WAL', { simple: true });
     if (mode !== 'wal' && path !== ':memory:') {
       throw new Error(`${path}: expected journal mode wal, found ${String(mode)}`);
@@ -28,7 +34,11 @@ export function openDatabase(path: string): Database {
     database.pragma('foreign_keys = ON');
     return database;
   } catch (error) {
-    database.close();
+    database?.close();
+    // SQLite does not say which file.
+    if (error instanceof Error && !error.message.includes(path)) {
+      error.message = `${path}: ${error.message}`;
+    }
     throw error;
   }
 }
@@ -49,8 +59,10 @@ export function isDamage(error: unknown): error is Error {
 
 /**
  * Opens a file that the agent can do without, checks it, and lets `prepare` migrate it. A damaged one
- * goes to the quarantine, and an empty one takes its place. Throws SqliteError of a disk that cannot
- * be used, and whatever `prepare` throws of a sound file.
+ * goes to the quarantine, and an empty one takes its place. The file is this agent's alone: of two
+ * with one dataDir, also of two that start at the same moment, the second gets `ControlError`
+ * 'already-running'. Throws SqliteError of a disk that cannot be used, and whatever `prepare` throws
+ * of a sound file.
  */
 export function openSound(
   path: string,
@@ -60,6 +72,10 @@ export function openSound(
   try {
     return openChecked(path, prepare);
   } catch (error) {
+    if (isBusy(error)) {
+      const message = `another process has ${path}: is an agent running with that dataDir?`;
+      throw new ControlError('already-running', message, { cause: error });
+    }
     if (!isDamage(error)) throw error;
     quarantine.take(path, { reason: error.message, salvaged: null });
     log.error('a damaged database was put into quarantine; an empty one takes its place', {
@@ -70,8 +86,12 @@ export function openSound(
   }
 }
 
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('SQLITE_BUSY');
+}
+
 function openChecked(path: string, prepare: (database: Database) => void): Database {
-  const database = openDatabase(path);
+  const database = openDatabase(path, { alone: true });
   try {
     const problem = database.pragma('quick_check(1)', { simple: true });
     if (problem !== 'ok') {

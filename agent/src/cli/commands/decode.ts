@@ -39,7 +39,9 @@ export const decodeCommand: CliCommand = {
         const trial = tryDecode(chosen, topic ?? topicOf(rule ?? ''), payload, Date.now());
         output.result(trial, trialText(trial));
         if (trial.refusal !== null) {
-          throw new CliError(`a dead letter: ${trial.refusal}`, { exitCode: EXIT.failure });
+          // With JSON, standard output holds one value: the result.
+          const message = output.json ? '' : `a dead letter: ${trial.refusal}`;
+          throw new CliError(message, { exitCode: EXIT.failure });
         }
       });
   },

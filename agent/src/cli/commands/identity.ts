@@ -50,8 +50,11 @@ async function recipientIn(path: string, text: string): Promise<string> {
     });
   }
   if (((await stat(path)).mode & 0o077) !== 0) await chmod(path, 0o600);
-  const age = await import('@blocktorrent/protocol/age-keys.ts');
-  return age.recipientOf(age.decodeIdentity(line.trim()));
+  const [age, { identityIn }] = await Promise.all([
+    import('@blocktorrent/protocol/age-keys.ts'),
+    import('../identity-file.ts'),
+  ]);
+  return age.recipientOf(identityIn(path, line));
 }
 
 function nullIfMissing(error: NodeJS.ErrnoException): null {
