@@ -11,6 +11,8 @@ import { equalBytes } from './bytes.ts';
 import { ProtocolError } from './errors.ts';
 
 const DEPTH_MAX = 16;
+/** Values in one encoding, keys included: a master table of 16,384 chunks has some 20,000. */
+const VALUES_MAX = 65_536;
 
 const DECODE_OPTIONS = {
   strict: true,
@@ -34,10 +36,11 @@ export function encodeCanonical(value: unknown): Uint8Array {
 
 /**
  * The value of canonical CBOR. Throws ProtocolError `malformed` where the bytes are no CBOR of the
- * subset above, and `not-canonical` where another spelling of the same value is the right one.
+ * subset above, `too-large` for more than 65,536 values in it, and `not-canonical` where another spelling of the same value is the right one.
  * Byte strings inside may share memory with `bytes`.
  */
 export function decodeCanonical(bytes: Uint8Array): unknown {
+  requireFewValues(bytes);
   let value: unknown;
   let again: Uint8Array;
   try {
@@ -51,6 +54,26 @@ export function decodeCanonical(bytes: Uint8Array): unknown {
     throw new ProtocolError('not-canonical', 'CBOR: not the deterministic encoding of its value');
   }
   return value;
+}
+
+/**
+ * Follows the heads alone and makes nothing: four million empty maps fit into a message of ours, and
+ * decoding them takes seconds and half a GiB. What is no CBOR is left to the decoder.
+ */
+function requireFewValues(bytes: Uint8Array): void {
+  let count = 0;
+  for (let at = 0; at < bytes.length; count += 1) {
+    if (count === VALUES_MAX) {
+      throw new ProtocolError('too-large', `CBOR: expected at most ${VALUES_MAX} values`);
+    }
+    const head = bytes[at] ?? 0;
+    const info = head & 31;
+    const argumentBytes = info < 24 || info > 27 ? 0 : 1 << (info - 24);
+    let argument = argumentBytes === 0 ? info : 0;
+    for (let i = 1; i <= argumentBytes; i += 1) argument = argument * 256 + (bytes[at + i] ?? 0);
+    const isString = head >> 5 === 2 || head >> 5 === 3;
+    at += 1 + argumentBytes + (isString ? argument : 0);
+  }
 }
 
 function requireEncodable(value: unknown, depth: number): void {

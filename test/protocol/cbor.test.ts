@@ -72,7 +72,7 @@ describe('canonical CBOR', () => {
   });
 
   it('refuses deep nesting in what it reads and what it writes', async () => {
-    expect(await codeOf(() => decodeCanonical(new Uint8Array(1_000_000).fill(0x81)))).toBe(
+    expect(await codeOf(() => decodeCanonical(new Uint8Array(60_000).fill(0x81)))).toBe(
       'malformed',
     );
     const seventeen = `${'81'.repeat(17)}00`;
@@ -84,6 +84,22 @@ describe('canonical CBOR', () => {
     'refuses to write %s',
     async (value) => {
       expect(await codeOf(() => encodeCanonical(value))).toBe('bad-argument');
+    },
+  );
+
+  it.each(['a0', '80', '60', '01', '40'])(
+    'refuses a flood of %s before it makes a value',
+    async (one) => {
+      const most = encodeCanonical(Array.from({ length: 65_535 }, () => 1));
+      expect(decodeCanonical(most)).toHaveLength(65_535);
+      const count = 4_000_000;
+      const flood = Buffer.alloc(5 + count, Buffer.from(one, 'hex'));
+      flood[0] = 0x9a;
+      flood.writeUInt32BE(count, 1);
+      const startMs = performance.now();
+      expect(await codeOf(() => decodeCanonical(flood))).toBe('too-large');
+      // Decoded, it took seconds.
+      expect(performance.now() - startMs).toBeLessThan(500);
     },
   );
 
