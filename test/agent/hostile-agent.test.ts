@@ -1,8 +1,8 @@
 /**
  * A machine that turns on a whole agent, started as its service starts it: it stays up, its status says
  * what is wrong, and every reading that the broker was acknowledged is there once, in order.
- * Each case by itself, with one stage behind the gateway: `hostile-environment.test.ts`, where the disk
- * becomes read-only, too. A disk that takes nothing at the start: `start.test.ts`.
+ * Each case by itself, with one stage behind the gateway: `hostile-environment.test.ts`. A disk that
+ * takes nothing at the start: `start.test.ts`.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import { type Broker, startBroker } from '@blocktorrent/broker/broker.ts';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { storedIn } from '../support/hostile.ts';
+import { requirePowerCut, startPowerCut } from '../support/power-cut.ts';
 import { aFolder } from '../support/readings.ts';
 import { RealAgent } from '../support/real-agent.ts';
 
@@ -116,6 +117,45 @@ it(
     expect(status.deadLetters).toBe(BAD_PAYLOADS.length);
     await publish(10_000, (n) => `site/truck-${n % 100}/sensor-${n}`);
     await expectAll(running, BAD_PAYLOADS.length);
+  },
+  TEST_MS,
+);
+
+it(
+  'waits on a disk that becomes read-only under it, says so, and goes on when it is mended',
+  async (context) => {
+    requirePowerCut(context);
+    const disk = await startPowerCut();
+    try {
+      const url = `mqtt://${broker.address}`;
+      const running = await RealAgent.create(folder, join(disk.path, 'data'), url);
+      agent = running;
+      running.start();
+      await isConnected(running);
+      await publish(200);
+      await running.until(({ readings }) => readings >= published);
+      let loading = true;
+      const load = (async () => {
+        while (loading) await publish(20);
+      })();
+      disk.setReadOnly(true);
+      const { readings } = await running.until(({ disk }) => disk?.alarm != null);
+      await running.until(() => broker.queuedFor(SESSION) > 500);
+      const status = await running.until(() => true);
+      expect(status.disk?.alarm).toMatch(
+        /^readings cannot be committed, their brokers keep them: /,
+      );
+      expect(status.readings).toBe(readings);
+      disk.setReadOnly(false);
+      await running.until((mended) => mended.disk?.alarm === null && mended.readings > readings);
+      loading = false;
+      await load;
+      await running.until(({ files }) => files.queued === 0);
+      await expectAll(running);
+    } finally {
+      await agent?.kill();
+      await disk.stop();
+    }
   },
   TEST_MS,
 );

@@ -25,7 +25,7 @@
 #define PATH_BYTES 256
 
 struct bytes { char *at; size_t size, room; };
-struct inode { int is_dir; struct bytes seen, disk; };
+struct inode { mode_t kind; struct bytes seen, disk; };
 struct name { char path[PATH_BYTES]; struct inode *inode; };
 struct names { struct name all[NAMES_MAX]; int count; };
 /* A change of names: `inode` at `path`, or nothing where it is NULL. */
@@ -34,7 +34,7 @@ struct change { char path[PATH_BYTES]; struct inode *inode; int with_next; };
 static struct names seen, disk;
 static struct change changes[OPS_MAX];
 static int change_count, dead, ended, read_only;
-static struct inode cut_file, end_file, read_only_file;
+static struct inode cut_file = {.kind = S_IFREG}, end_file = {.kind = S_IFREG}, read_only_file = {.kind = S_IFREG};
 static unsigned long long rng;
 
 static unsigned chance(unsigned below) {
@@ -138,7 +138,7 @@ static int fs_getattr(const char *path, struct stat *st, struct fuse_file_info *
   memset(st, 0, sizeof *st);
   if (path && !strcmp(path, "/")) { st->st_mode = S_IFDIR | 0700; st->st_nlink = 2; return 0; }
   INODE(f);
-  st->st_mode = f->is_dir ? S_IFDIR | 0700 : S_IFREG | 0600;
+  st->st_mode = f->kind | (f->kind == S_IFDIR ? 0700 : 0600);
   st->st_nlink = 1;
   st->st_size = f->seen.size;
   st->st_blocks = (f->seen.size + 511) / 512;
@@ -183,9 +183,9 @@ static int fs_open(const char *path, struct fuse_file_info *fi) {
   return 0;
 }
 
-static struct inode *made(const char *path, int is_dir) {
+static struct inode *made(const char *path, mode_t kind) {
   struct inode *f = need(calloc(1, sizeof *f));
-  f->is_dir = is_dir;
+  f->kind = kind;
   change(path, f, 0);
   return f;
 }
@@ -195,11 +195,20 @@ static int fs_create(const char *path, mode_t mode, struct fuse_file_info *fi) {
   ALIVE;
   WRITABLE;
   if (strlen(path) >= PATH_BYTES) return -ENAMETOOLONG;
-  fi->fh = (uint64_t)(size_t)made(path, 0);
+  fi->fh = (uint64_t)(size_t)made(path, S_IFREG);
   return 0;
 }
 
-static int fs_mkdir(const char *path, mode_t mode) { (void)mode; ALIVE; WRITABLE; made(path, 1); return 0; }
+static int fs_mkdir(const char *path, mode_t mode) { (void)mode; ALIVE; WRITABLE; made(path, S_IFDIR); return 0; }
+/* The agent's control socket; what is said over it does not come by here. */
+static int fs_mknod(const char *path, mode_t mode, dev_t unused) {
+  (void)unused;
+  ALIVE;
+  WRITABLE;
+  if (strlen(path) >= PATH_BYTES) return -ENAMETOOLONG;
+  made(path, mode & S_IFMT);
+  return 0;
+}
 static int fs_unlink(const char *path) {
   ALIVE;
   WRITABLE;
@@ -213,7 +222,7 @@ static int fs_rename(const char *from, const char *to, unsigned flags) {
   WRITABLE;
   struct name *n = find(&seen, from);
   if (!n) return -ENOENT;
-  if (flags || n->inode->is_dir) return -EINVAL;
+  if (flags || n->inode->kind == S_IFDIR) return -EINVAL;
   struct inode *f = n->inode;
   change(to, f, 1);
   change(from, NULL, 0);
@@ -294,7 +303,7 @@ static void *fs_init(struct fuse_conn_info *conn, struct fuse_config *config) {
 static const struct fuse_operations operations = {
   .init = fs_init, .getattr = fs_getattr, .opendir = fs_opendir, .readdir = fs_readdir,
   .releasedir = fs_releasedir, .open = fs_open,
-  .create = fs_create, .mkdir = fs_mkdir, .unlink = fs_unlink, .rename = fs_rename, .read = fs_read,
+  .create = fs_create, .mkdir = fs_mkdir, .mknod = fs_mknod, .unlink = fs_unlink, .rename = fs_rename, .read = fs_read,
   .write = fs_write, .truncate = fs_truncate, .fsync = fs_fsync, .fsyncdir = fs_fsyncdir,
   .chmod = fs_chmod, .utimens = fs_utimens, .statfs = fs_statfs,
 };
