@@ -31,10 +31,15 @@ const user = z
   .refine(({ password, certificate }) => password !== undefined || certificate, {
     error: '`password`, or `certificate: true`',
   });
-const schema = z.strictObject({
-  anonymous: z.strictObject(rules).exactOptional(),
-  users: z.record(z.string().regex(/^[^\0]{1,256}$/, { error: 'a user name' }), user).default({}),
-});
+const schema = z
+  .strictObject({
+    anonymous: z.strictObject(rules).exactOptional(),
+    users: z.record(z.string().regex(/^[^\0]{1,256}$/, { error: 'a user name' }), user).default({}),
+  })
+  // A file that is being written is empty for a moment, and would end everybody.
+  .refine(({ anonymous, users }) => anonymous !== undefined || Object.keys(users).length > 0, {
+    error: '`users` or `anonymous`',
+  });
 
 type Rules = { readonly publish: readonly string[]; readonly subscribe: readonly string[] };
 type Users = z.output<typeof schema>;

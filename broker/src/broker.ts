@@ -7,18 +7,20 @@
  * and queues are bounded. Subscribers get QoS 1 at most, also where they asked for 2: nothing keeps
  * QoS 2 over a restart.
  */
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import type { EventEmitter } from 'node:events';
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { AedesOptions, Client } from 'aedes';
 import { Access, type Identity, OPEN, readUsers } from './access.ts';
 import { Admission } from './admission.ts';
 import { type BrokerConfig, DEFAULTS, SESSION_MESSAGES_LIMIT } from './config.ts';
 import { DurableAedes } from './durable-aedes.ts';
 import { HeldPublishers, PublisherGoneError } from './held-publishers.ts';
-import { Journal } from './journal.ts';
+import { Journal, JournalError } from './journal.ts';
 import { Listeners, type Socket } from './listeners.ts';
 import { PasswordChecker, TooManyPasswordsError } from './password.ts';
 import { SessionStore } from './session-store.ts';
+import { SlowReaders, STUCK_CHECK_SECONDS } from './slow-readers.ts';
 import { sysTopics } from './sys-topics.ts';
 
 export { DEFAULTS } from './config.ts';
@@ -57,6 +59,10 @@ const PUBLISH_OVERHEAD_BYTES = 65_600;
 const UNAVAILABLE = 3;
 const WRONG_NAME = 4;
 const EXPIRY_CHECK_SECONDS = 60;
+/** What aedes can look for; beyond, it throws. */
+const TOPIC_LEVELS_MAX = 100;
+/** Of a topic, in the log. */
+const TOPIC_SHOWN_MAX = 200;
 
 /** Starts the broker; resolves when it listens. Throws on an invalid option, file or taken port. */
 export async function startBroker(options: BrokerOptions = {}): Promise<Broker> {
@@ -85,15 +91,20 @@ class RunningBroker implements Broker {
   readonly #journal: Journal | null;
   readonly #store: SessionStore;
   readonly #held: HeldPublishers;
+  readonly #slow: SlowReaders;
   readonly #aedes: DurableAedes;
   readonly #listeners: Listeners;
   readonly #identities = new WeakMap<object, Identity>();
   /** Topic filters that a connection was granted. */
   readonly #granted = new WeakMap<object, Set<string>>();
-  readonly #clients = new Set<Client>();
+  /** The newest connection of each client id. */
+  readonly #clients = new Map<string, Client>();
+  /** Whose end has been said. */
+  readonly #ended = new WeakSet<Client>();
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #startedMs = performance.now();
   #dropped = 0;
+  #refused = 0;
   #received = 0;
   #sent = 0;
 
@@ -111,6 +122,7 @@ class RunningBroker implements Broker {
       nowMs: () => performance.now(),
       onFull: (clientId) => warn('queue is full, publishers wait', { clientId }),
     });
+    this.#slow = new SlowReaders((clientId) => this.#store.isWaitedFor(clientId));
     this.#aedes = new DurableAedes(this.#aedesOptions(), this.#store, this.#held);
     this.#listen();
     this.#listeners = new Listeners(options.listeners ?? [{ listen: { host, port } }], {
@@ -146,6 +158,9 @@ class RunningBroker implements Broker {
       this.#timers.push(setInterval(work, seconds * 1000));
     };
     every(this.#settings.sysEverySeconds, () => this.#say());
+    every(STUCK_CHECK_SECONDS, () =>
+      this.#slow.endStuck(this.#clients.values(), performance.now()),
+    );
     every(EXPIRY_CHECK_SECONDS, () => void this.#expire());
     this.#say();
   }
@@ -162,7 +177,7 @@ class RunningBroker implements Broker {
     const users = this.#usersFile === null ? OPEN : readUsers(this.#usersFile);
     this.#listeners.reload();
     this.#access.replace(users);
-    for (const client of this.#clients) {
+    for (const client of this.#clients.values()) {
       const identity = this.#identities.get(client);
       if (identity === undefined || this.#access.stands(identity)) continue;
       this.#settings.warn('client ended', { clientId: client.id, reason: 'its user has changed' });
@@ -174,6 +189,8 @@ class RunningBroker implements Broker {
     for (const timer of this.#timers) clearInterval(timer);
     const closed = this.#listeners.stop();
     await new Promise<void>((resolve) => this.#aedes.close(() => resolve()));
+    // Also who has not said who it is, and whom aedes has lost sight of.
+    this.#listeners.cut();
     await closed;
     this.#journal?.close();
   }
@@ -184,17 +201,28 @@ class RunningBroker implements Broker {
     aedes.on('client', (client) => {
       // Cut off while it was beginning; nobody would say that it has gone.
       if (client.closed) return;
-      this.#clients.add(client);
+      const older = this.#clients.get(client.id);
+      this.#clients.set(client.id, client);
       this.#store.attach(client);
+      this.#slow.attach(client);
+      // Of several that come at once aedes ends but one [MQTT-3.1.4-2].
+      older?.close();
       const dropped = this.#store.takeDropped(client.id);
       if (dropped > 0)
         warn('messages were dropped for this client', { clientId: client.id, dropped });
     });
     aedes.on('clientDisconnect', (client) => {
-      this.#clients.delete(client);
+      if (this.#clients.get(client.id) === client) this.#clients.delete(client.id);
       this.#store.release(client);
     });
+    // An emitter without a listener would end the process.
+    (aedes as EventEmitter).on('error', (error: Error) => {
+      warn('the broker goes on', { reason: error.message });
+    });
     aedes.on('clientError', (client, error) => {
+      // Each message that was on its way to it says so as well.
+      if (this.#ended.has(client)) return;
+      this.#ended.add(client);
       warn('client ended', { clientId: client.id, reason: error.message });
     });
     aedes.on('connectionError', (_client, error) => {
@@ -228,8 +256,12 @@ class RunningBroker implements Broker {
       },
       authorizePublish: (client, packet, done) => {
         const refusal = this.#refusalOf(client, packet);
-        if (refusal !== null) done(new Error(refusal));
-        else if (packet.qos === 0 || client === null) done(null);
+        if (refusal !== null) {
+          // Nobody is there any more to be ended for it.
+          if (client?.closed)
+            this.#settings.warn('will refused', { clientId: client.id, reason: refusal });
+          done(new Error(refusal));
+        } else if (packet.qos === 0 || client === null) done(null);
         else {
           this.#aedes.take(packet, client).then(
             () => done(null),
@@ -244,9 +276,11 @@ class RunningBroker implements Broker {
         const identity = this.#identities.get(client);
         const { topic } = subscription;
         const allowed = identity !== undefined && this.#access.maySubscribe(identity, topic);
-        if (allowed && this.#hasRoomFor(client, topic)) done(null, subscription);
-        else {
-          this.#settings.warn('subscription refused', { clientId: client.id, topic });
+        if (allowed && this.#hasRoomFor(client, topic)) {
+          this.#store.grant(client, subscription);
+          done(null, subscription);
+        } else {
+          this.#onRefused(client.id, topic);
           // A null subscription is answered with 128, a failure [MQTT-3.9.3-2].
           done(null, null);
         }
@@ -254,6 +288,11 @@ class RunningBroker implements Broker {
       authorizeForward: (client, packet) => {
         const identity = this.#identities.get(client);
         if (identity === undefined || !this.#access.mayRead(identity, packet.topic)) return null;
+        const waits = packet.qos > 0 && this.#store.isDraining(client);
+        if ((waits || this.#slow.isBehind(client)) && !this.#store.keeps(client, packet)) {
+          this.#onDropped(client.id);
+          return null;
+        }
         this.#sent += 1;
         return packet.qos === 2 ? Object.assign(packet, { qos: 1 }) : packet;
       },
@@ -291,14 +330,25 @@ class RunningBroker implements Broker {
     { topic, payload }: { topic: string; payload: string | Buffer },
   ) {
     const { payloadBytesMax } = this.#settings;
+    // Of publications aedes has seen to it, of wills nobody has.
+    if (topic === '' || /[+#\0]/.test(topic)) return `'${shown(topic)}' is no topic`;
+    if (topic.split('/').length > TOPIC_LEVELS_MAX) return `more than ${TOPIC_LEVELS_MAX} levels`;
     if (topic.startsWith('$')) return 'topics that start with $ are reserved';
     if (payload.length > payloadBytesMax)
       return `payload of ${payload.length} bytes is over the cap`;
     const identity = client === null ? undefined : this.#identities.get(client);
     if (identity === undefined || !this.#access.mayPublish(identity, topic)) {
-      return `not allowed to publish on '${topic}'`;
+      return `not allowed to publish on '${shown(topic)}'`;
     }
     return null;
+  }
+
+  /** The first, then every thousandth: one packet may ask for tens of thousands. */
+  #onRefused(clientId: string, topic: string): void {
+    this.#refused += 1;
+    if (this.#refused % 1000 !== 1) return;
+    const fields = { clientId, topic: shown(topic), refused: this.#refused };
+    this.#settings.warn('subscription refused', fields);
   }
 
   #onDropped(clientId: string): void {
@@ -346,8 +396,25 @@ class RunningBroker implements Broker {
   }
 }
 
+function shown(topic: string): string {
+  return topic.length <= TOPIC_SHOWN_MAX ? topic : `${topic.slice(0, TOPIC_SHOWN_MAX)}…`;
+}
+
 function openJournal(dataDir: string | undefined): Journal | null {
   if (dataDir === undefined) return null;
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  try {
+    makeFolder(dataDir);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const what = `dataDir '${dataDir}': expected a folder that this user can make, found ${reason}`;
+    throw new JournalError(what, { cause });
+  }
   return new Journal(join(dataDir, 'broker.sqlite'));
+}
+
+/** Node.js's own recursive `mkdir` never returns below folders in which nothing can be made, as /proc. */
+function makeFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  makeFolder(dirname(folder));
+  mkdirSync(folder, { mode: 0o700 });
 }

@@ -48,7 +48,8 @@ export class DurableAedes extends Aedes {
   #onTheWay = 0;
 
   constructor(options: AedesOptions, store: SessionStore, held: HeldPublishers) {
-    super({ ...options, persistence: store });
+    // Its own queue is without a bound, and one slow subscriber would stop all others (`slow-readers.ts`).
+    super({ ...options, concurrency: 0, persistence: store });
     this.#store = store;
     this.#held = held;
   }
@@ -77,13 +78,23 @@ export class DurableAedes extends Aedes {
   override publish(packet: PublishPacket, client?: Client | Done, callback?: Done): void {
     const from = typeof client === 'function' ? undefined : client;
     const done: Done = (typeof client === 'function' ? client : callback) ?? (() => undefined);
-    const taken = this.#taken.get(packet) ?? this.#accept(packet, [], from?.id);
+    const taken = this.#taken.get(packet) ?? this.#tried(packet, from?.id);
     this.#taken.delete(packet);
     const sent = () => {
       this.emit('publish', packet as AedesPublishPacket, from ?? null);
       done();
     };
     taken.stored.then(() => taken.delivered.then(sent), done);
+  }
+
+  /** What is QoS 0, or our own. aedes expects an answer, no exception: that would end the process. */
+  #tried(packet: PublishPacket, from: string | undefined): Taken {
+    try {
+      return this.#accept(packet, [], from);
+    } catch (error) {
+      const stored = Promise.reject(error);
+      return { stored, delivered: Promise.resolve() };
+    }
   }
 
   /** In one turn: its number, its places in the queues, and its place in the order of sending. */

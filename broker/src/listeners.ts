@@ -5,9 +5,15 @@
  * counted in before anything is read of it, and out when it ends; packets are capped by their
  * headers; what a TLS client has not proven within the handshake's time is not waited for.
  */
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer, type Server, type Socket as TcpSocket } from 'node:net';
-import { createServer as createTlsServer, TLSSocket, type Server as TlsServer } from 'node:tls';
+import {
+  createSecureContext,
+  createServer as createTlsServer,
+  TLSSocket,
+  type Server as TlsServer,
+} from 'node:tls';
 import type { Admission } from './admission.ts';
 import { DEFAULTS, type ListenerConfig } from './config.ts';
 import { capPackets } from './packet-cap.ts';
@@ -25,10 +31,22 @@ export interface ListenersOptions {
 
 const HANDSHAKE_MS_MAX = 10_000;
 
+/** An address cannot be listened on: another program has its port, or this machine has no such address. */
+export class ListenError extends Error {
+  override readonly name = 'ListenError';
+  readonly code = 'cannot-listen';
+}
+
+/** Looks whether the certificates of these listeners can be used. @throws FileError */
+export function checkListeners(configs: readonly ListenerConfig[]): void {
+  for (const config of configs) secretsOf(config);
+}
+
 /** All listeners of one broker. */
 export class Listeners {
   readonly #options: ListenersOptions;
   readonly #servers: readonly { readonly config: ListenerConfig; readonly server: Server }[];
+  readonly #sockets = new Set<Socket>();
   #addresses: readonly string[] = [];
   #port = 0;
 
@@ -48,12 +66,16 @@ export class Listeners {
     return this.#port;
   }
 
-  /** Resolves when all listen; rejects with what kept one from it. */
+  /** Resolves when all listen. @throws ListenError */
   async start(): Promise<void> {
+    const { warn } = this.#options;
     const addresses: string[] = [];
     for (const { config, server } of this.#servers) {
       const { host, port } = config.listen;
       await listen(server, port, host);
+      server.on('error', ({ message }) =>
+        warn('a connection could not be taken', { reason: message }),
+      );
       const bound = server.address();
       if (bound === null || typeof bound === 'string') throw new Error('no TCP address');
       if (addresses.length === 0) this.#port = bound.port;
@@ -77,6 +99,11 @@ export class Listeners {
     if (!(socket instanceof TLSSocket) || !socket.authorized) return null;
     const { CN } = socket.getPeerCertificate().subject ?? {};
     return typeof CN === 'string' ? CN : null;
+  }
+
+  /** Ends every connection that is there. */
+  cut(): void {
+    for (const socket of this.#sockets) socket.destroy();
   }
 
   /** Stops listening; resolves when the last connection has ended. */
@@ -118,7 +145,11 @@ export class Listeners {
       socket.destroy();
       return false;
     }
-    socket.once('close', () => admission.left());
+    this.#sockets.add(socket);
+    socket.once('close', () => {
+      this.#sockets.delete(socket);
+      admission.left();
+    });
     socket.setKeepAlive(true, DEFAULTS.tcpKeepaliveMs);
     return true;
   }
@@ -134,27 +165,36 @@ function secretsOf({ tls }: ListenerConfig) {
   if (tls === undefined) return null;
   const { certFile, keyFile, clientCaFile } = tls;
   try {
-    return {
+    const own = {
       cert: readFileSync(certFile),
       key: readFileSync(keyFile),
       minVersion: 'TLSv1.2' as const,
-      ...(clientCaFile === undefined
-        ? {}
-        : { ca: readFileSync(clientCaFile), requestCert: true, rejectUnauthorized: true }),
     };
+    // Throws where key and certificate do not belong together.
+    createSecureContext(own);
+    if (clientCaFile === undefined) return own;
+    const ca = readFileSync(clientCaFile);
+    // Node.js takes a file without a certificate, and nobody gets in.
+    void new X509Certificate(ca);
+    return { ...own, ca, requestCert: true, rejectUnauthorized: true };
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new FileError(`certificate ${certFile}: expected files to be readable, found ${reason}`, {
-      cause,
-    });
+    const files = [certFile, keyFile, ...(clientCaFile === undefined ? [] : [clientCaFile])];
+    throw new FileError(
+      `${files.join(', ')}: expected a certificate, its key and the clients' CA, found: ${reason}`,
+      { cause },
+    );
   }
 }
 
 function listen(server: Server, port: number, host: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', reject);
+    const failed = (cause: Error) => {
+      reject(new ListenError(`cannot listen on ${host}:${port}: ${cause.message}`, { cause }));
+    };
+    server.once('error', failed);
     server.listen(port, host, () => {
-      server.removeListener('error', reject);
+      server.removeListener('error', failed);
       resolve();
     });
   });

@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { readUsers } from './access.ts';
 import { type Broker, type BrokerOptions, DEFAULTS, startBroker } from './broker.ts';
 import { loadBrokerConfig, parseListen } from './config.ts';
+import { checkListeners } from './listeners.ts';
 import { hashPassword } from './password.ts';
 import { FileError } from './yaml-file.ts';
 
@@ -115,7 +116,10 @@ async function run(): Promise<void> {
   } else {
     const options = optionsOf(values);
     if (!values.check) serve(await startBroker(options));
-    else if (options.usersFile !== undefined) readUsers(options.usersFile);
+    else {
+      checkListeners(options.listeners ?? []);
+      if (options.usersFile !== undefined) readUsers(options.usersFile);
+    }
   }
 }
 

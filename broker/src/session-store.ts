@@ -15,18 +15,7 @@ import { Readable } from 'node:stream';
 import MemoryPersistence from 'aedes-persistence/asyncPersistence.js';
 import { createDrain, type Drain, endDrain } from './drain.ts';
 import type { Journal } from './journal.ts';
-
-/** The part of an aedes packet that a queue looks at. */
-export interface QueuedPacket {
-  readonly brokerId: string;
-  readonly brokerCounter: number;
-  readonly qos?: number;
-  readonly retain?: boolean;
-  readonly payload?: string | Uint8Array;
-  readonly topic?: string;
-  messageId?: number | undefined;
-  dup?: boolean;
-}
+import { bytesOf, keyOf, payloadBytes, type QueuedPacket } from './queued-packet.ts';
 
 /** In a queue: its number in the journal, 0 where there is none. */
 interface Queued extends QueuedPacket {
@@ -75,6 +64,12 @@ const STORED = 'stored';
 /** Marks, before the broker id, the copies that come from `outgoingStream`. */
 const DRAINED = 'drained/';
 
+/** A topic filter that a client asks for. */
+interface WantedSubscription {
+  readonly topic: string;
+  readonly qos: number;
+}
+
 /** The part of a retained message that is kept. */
 interface RetainedPacket {
   readonly topic: string;
@@ -97,6 +92,8 @@ export class SessionStore extends MemoryPersistence {
   readonly #connections = new Map<string, Connection>();
   /** Of connections that have got so far that their queue was asked for. */
   readonly #drains = new WeakMap<Connection, Drain>();
+  /** What each connection was granted last. */
+  readonly #wanted = new WeakMap<object, WantedSubscription>();
   /** Bytes of the payload retained for each topic, and of all of them. */
   readonly #retained = new Map<string, number>();
   #retainedBytes = 0;
@@ -178,7 +175,7 @@ export class SessionStore extends MemoryPersistence {
     { payload }: Pick<QueuedPacket, 'payload'>,
   ): string | null {
     const { sessionMessagesMax, queuedBytesMax } = this.#limits;
-    const subs = all.filter(({ clientId }) => this.#isWaitedFor(clientId));
+    const subs = all.filter(({ clientId }) => this.isWaitedFor(clientId));
     const bytes = subs.length * (payload?.length ?? 0);
     if (sessionMessagesMax === 0 || bytes > queuedBytesMax) return null;
     const [first] = subs;
@@ -187,7 +184,8 @@ export class SessionStore extends MemoryPersistence {
     return full?.clientId ?? null;
   }
 
-  #isWaitedFor(clientId: string): boolean {
+  /** Whether publishers wait where this client's queue is full. */
+  isWaitedFor(clientId: string): boolean {
     return this.#limits.publishersWaitFor.some((pattern) =>
       pattern.endsWith('*') ? clientId.startsWith(pattern.slice(0, -1)) : clientId === pattern,
     );
@@ -226,10 +224,21 @@ export class SessionStore extends MemoryPersistence {
     else this.#retained.set(topic, bytes);
   }
 
+  /** The client may have this one, for which aedes calls `addSubscriptions` next. */
+  grant(client: object, subscription: WantedSubscription): void {
+    this.#wanted.set(client, subscription);
+  }
+
+  /**
+   * aedes calls this once for each subscription of a packet that was granted, and each time with all
+   * of the packet, those that were refused among them: what `grant` has said is what counts.
+   */
   override async addSubscriptions(
     client: { id: string },
-    subs: readonly { topic: string; qos: number }[],
+    all: readonly WantedSubscription[],
   ): Promise<void> {
+    const wanted = this.#wanted.get(client);
+    const subs = wanted === undefined ? all : [wanted];
     const { sessionsMax } = this.#limits;
     if (!this.#sessions.has(client.id) && this.#sessions.size >= sessionsMax) {
       throw new Error(`there are ${sessionsMax} persistent sessions already`);
@@ -252,6 +261,23 @@ export class SessionStore extends MemoryPersistence {
     this.#noteRetained(topic, bytesOf(payload).length);
     await super.storeRetained(packet);
     await this.#journal?.retain(topic, bytesOf(payload), qos);
+  }
+
+  /** Whether a message is there as long as the client has not taken it: in its queue, or retained. */
+  keeps(client: Connection, packet: Pick<QueuedPacket, 'brokerId' | 'brokerCounter'>): boolean {
+    const { brokerId } = packet;
+    // A retained one that was asked for: aedes sends the next when this one is out.
+    if (!brokerId || brokerId.startsWith(DRAINED)) return true;
+    return this.#queues.get(client.id)?.messages.has(keyOf(packet as QueuedPacket)) ?? false;
+  }
+
+  /** Whether what is new waits until what the client had in its queue is out. */
+  isDraining(client: Connection): boolean {
+    return this.#drainOf(client)?.isFinished === false;
+  }
+
+  #drainOf(client: Connection): Drain | null {
+    return this.#drains.get(client) ?? this.#queues.get(client.id)?.beginning ?? null;
   }
 
   /** Messages that wait for this client's acknowledgement. */
@@ -311,7 +337,7 @@ export class SessionStore extends MemoryPersistence {
     if (queue === undefined) return;
     const drained = packet.brokerId.startsWith(DRAINED);
     const key = drained ? keyOf(packet).slice(DRAINED.length) : keyOf(packet);
-    const drain = this.#drains.get(client) ?? queue.beginning;
+    const drain = this.#drainOf(client);
     if (drained) {
       if (drain === null) return;
       drain.left -= 1;
@@ -441,7 +467,7 @@ export class SessionStore extends MemoryPersistence {
     if (queue.messages.has(key)) return;
     const bytes = payloadBytes(packet);
     const { sessionMessagesMax, queuedBytesMax } = this.#limits;
-    const bytesMax = this.#isWaitedFor(clientId) ? queuedBytesMax : queuedBytesMax / 2;
+    const bytesMax = this.isWaitedFor(clientId) ? queuedBytesMax : queuedBytesMax / 2;
     const full = queue.messages.size >= sessionMessagesMax || this.#queuedBytes + bytes > bytesMax;
     if (full) {
       queue.dropped += 1;
@@ -461,16 +487,4 @@ export class SessionStore extends MemoryPersistence {
       throw error;
     }
   }
-}
-
-function keyOf(packet: QueuedPacket): string {
-  return `${packet.brokerId}:${packet.brokerCounter}`;
-}
-
-function bytesOf(payload: string | Uint8Array = ''): Uint8Array {
-  return typeof payload === 'string' ? Buffer.from(payload) : payload;
-}
-
-function payloadBytes(packet: QueuedPacket): number {
-  return packet.payload === undefined ? 0 : packet.payload.length;
 }
