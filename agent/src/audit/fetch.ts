@@ -55,9 +55,13 @@ export interface FetchTiming {
   readonly dialMs: number;
   /** Pause before another try. */
   readonly retryMs: number;
+  /** A chunk that has not come by then, and the time for its bytes, is asked for elsewhere. */
+  readonly slowMs: number;
 }
 
-export const FETCH_TIMING: FetchTiming = { dialMs: 15_000, retryMs: 500 };
+export const FETCH_TIMING: FetchTiming = { dialMs: 15_000, retryMs: 500, slowMs: 30_000 };
+/** What a chunk may take on a poor line before another owner is asked for it. */
+const SLOW_BYTES_PER_MS = 32;
 
 /** Chunk bytes asked for and not written yet, over all owners. */
 const FLIGHT_BYTES_MAX = 8 * 1024 * 1024;
@@ -117,7 +121,7 @@ interface Owner {
   hangUps: number;
   /** Settled when the first try to reach it has ended, either way. */
   readonly tried: PromiseWithResolvers<void>;
-  /** Gave a wrong chunk: asked only where nobody else is left. */
+  /** Gave a wrong chunk, or drips: asked only where nobody else is left. */
   suspect: boolean;
   /** Chunks asked for, whatever came of it. */
   asked: number;
@@ -314,12 +318,7 @@ class Fetching {
 
   /** The least loaded owner that can be asked; those never asked come first, suspects last. */
   #choose(index: number): Owner | 'later' | 'nobody' {
-    const names = this.#options.owners[index] ?? [];
-    const possible = [...this.#owners.values()].filter((owner) => {
-      const { mspId, seed, link } = owner;
-      if (owner.gone || owner.barred.has(index)) return false;
-      return seed === null ? names.includes(mspId) : link === null || link.has(index);
-    });
+    const possible = this.#possible(index);
     if (possible.length === 0) return 'nobody';
     const trusted = possible.filter((owner) => !owner.suspect);
     const candidates = (trusted.length > 0 ? trusted : possible).filter(
@@ -332,6 +331,16 @@ class Fetching {
         a.asked - b.asked,
     );
     return candidates[0] ?? 'later';
+  }
+
+  /** Who may have a chunk, and has not failed with it yet. */
+  #possible(index: number): Owner[] {
+    const names = this.#options.owners[index] ?? [];
+    return [...this.#owners.values()].filter((owner) => {
+      const { mspId, seed, link } = owner;
+      if (owner.gone || owner.barred.has(index)) return false;
+      return seed === null ? names.includes(mspId) : link === null || link.has(index);
+    });
   }
 
   async #fetch(index: number, owner: Owner): Promise<void> {
@@ -371,9 +380,19 @@ class Fetching {
     const { link } = owner;
     if (link === null) return null;
     owner.asked += 1;
+    const length = this.#lengthOf(index);
+    const patience = new AbortController();
+    // Who gives a block now and then never stalls: it may not hold what others have.
+    const timer = setInterval(
+      () => {
+        const others = this.#possible(index).filter((one) => one !== owner && one.link !== null);
+        if (others.length > 0) patience.abort();
+      },
+      this.#timing.slowMs + length / SLOW_BYTES_PER_MS,
+    );
     try {
-      const length = this.#lengthOf(index);
-      const bytes = await link.fetchChunk(index, length, this.#abort.signal, into);
+      const signal = AbortSignal.any([this.#abort.signal, patience.signal]);
+      const bytes = await link.fetchChunk(index, length, signal, into);
       if (await this.#isRight(index, bytes)) return bytes;
       owner.suspect = true;
       owner.barred.add(index);
@@ -391,7 +410,12 @@ class Fetching {
         if (owner.hangUps > HANG_UPS_MAX) this.#giveUp(owner, index, 'it hangs up');
       } else if (code !== 'aborted') {
         throw error;
+      } else if (!this.#abort.signal.aborted) {
+        owner.suspect = true;
+        owner.barred.add(index);
       }
+    } finally {
+      clearInterval(timer);
     }
     return null;
   }
