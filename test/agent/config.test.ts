@@ -209,6 +209,16 @@ describe('every error of a configuration', () => {
     ]);
   });
 
+  it('names a second link to one broker under the same client id', () => {
+    const [one, own] = ["url: 'mqtt://127.0.0.1'", "url: 'mqtt://127.0.0.1', clientId: own"];
+    const problems = (two: string) =>
+      problemsOf(
+        `${MINIMAL}mqtt:\n  brokers: [{ ${one} }, { ${two} }]\n  rules: [{ topic: a, value: /v }]\n`,
+      );
+    expect(problems(one)).toMatchObject([{ line: 12, key: 'mqtt.brokers[1].url' }]);
+    expect(problems(own)).toEqual([]);
+  });
+
   it('never repeats a password that was put into the address of a broker', () => {
     const mqtt =
       "mqtt:\n  brokers: [{ url: 'mqtt://u:hunter2@host' }]\n  rules: [{ topic: a, value: /v }]\n";
@@ -283,6 +293,20 @@ describe('files', () => {
     );
     expect(error).toBeInstanceOf(ConfigError);
     expect(error).toMatchObject({ problems: problemsIn(() => loadConfig(missing, {})) });
+  });
+
+  it('without an end, and ones with a hundred thousand aliases, are refused in their time', () => {
+    const [endless] = problemsIn(() => loadConfig('/dev/zero', {}));
+    expect(endless).toMatchObject({ expected: 'at most 1048576 bytes' });
+    const text = `${MINIMAL}x: &a 1\ny: [${Array(300_000).fill('*a').join(',')}]\n`;
+    const found = problemsOf(text).map((problem) => problem.found);
+    expect(found).toContain('too many or too deep values');
+    const named = parseConfig(
+      MINIMAL.replace('gateway-1\ndataDir: data', '&a same\ndataDir: *a'),
+      '/a',
+      {},
+    );
+    expect(named).toMatchObject({ name: 'same', dataDir: '/same' });
   });
 
   it('are named where a value is wrong', () => {

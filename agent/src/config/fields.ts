@@ -131,12 +131,17 @@ export function ageRecipient() {
 /** What a file may have to hold. */
 export const CERTIFICATE = 'a PEM certificate';
 export const KEY = 'a PEM private key without a passphrase';
+export const LEDGER_KEY = 'an ECDSA P-256 private key, PEM without a passphrase';
 export const SEED = '64 hex digits, lower case';
 
 /** Each throws where `text` is something else. */
 const CONTENTS = {
   [CERTIFICATE]: (text: string) => new X509Certificate(text),
   [KEY]: (text: string) => createPrivateKey(text),
+  [LEDGER_KEY]: (text: string) => {
+    const { asymmetricKeyDetails } = createPrivateKey(text);
+    if (asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new TypeError('another key');
+  },
   [SEED]: (text: string) => fromHex(text.trim(), 32),
 };
 type Content = keyof typeof CONTENTS;

@@ -1,11 +1,11 @@
 /**
  * From a file to a `Config`, or to every problem at once.
  *
- * `NAME.yaml` is read first, then every `NAME.d/*.yaml` beside it in alphabetical order: sections
+ * `NAME.yaml` is read first, then every `NAME.d/*.yaml` and `*.yml` beside it in alphabetical order: sections
  * merge key by key, lists and values of the later file replace. Then `${…}` (already replaced by
  * `yaml.ts`), then the schema. Relative paths start from the folder of `NAME.yaml`.
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { annotatedAt, knownKeysAt } from './lookup.ts';
 import { ConfigError, type Position, type Problem, problemsOf } from './problems.ts';
@@ -48,24 +48,37 @@ function fragmentsOf(main: string): string[] {
   const folder = join(dirname(main), `${basename(main).replace(/\.ya?ml$/, '')}.d`);
   if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) return [];
   return readdirSync(folder)
-    .filter((name) => name.endsWith('.yaml') && !name.startsWith('.'))
+    .filter((name) => /\.ya?ml$/.test(name) && !name.startsWith('.'))
     .sort()
     .map((name) => join(folder, name));
 }
 
 function readLayer(file: string, env: Env): Layer {
   try {
-    const { size } = statSync(file);
-    if (size > FILE_BYTES_MAX) {
-      return failed(file, `at most ${FILE_BYTES_MAX} bytes`, `${size} bytes`);
-    }
-    return parseYaml(readFileSync(file, 'utf8'), file, env);
+    const text = readUpTo(file, FILE_BYTES_MAX);
+    if (text === null) return failed(file, `at most ${FILE_BYTES_MAX} bytes`, 'more');
+    return parseYaml(text, file, env);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return failed(file, 'a configuration file', 'no file');
     if (code === 'EACCES') return failed(file, 'a file that this user can read', 'no permission');
     if (code === 'EISDIR') return failed(file, 'a configuration file', 'a folder');
     throw error;
+  }
+}
+
+/** Null where there is more: also of a device without an end, whose size is 0. */
+function readUpTo(file: string, bytesMax: number): string | null {
+  const descriptor = openSync(file, 'r');
+  try {
+    const buffer = Buffer.alloc(bytesMax + 1);
+    let length = 0;
+    for (let read = -1; read !== 0 && length < buffer.length; length += read) {
+      read = readSync(descriptor, buffer, length, buffer.length - length, null);
+    }
+    return length > bytesMax ? null : buffer.toString('utf8', 0, length);
+  } finally {
+    closeSync(descriptor);
   }
 }
 

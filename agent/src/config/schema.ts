@@ -15,6 +15,7 @@ import {
   hostPort,
   IN_SAMPLE,
   KEY,
+  LEDGER_KEY,
   ms,
   mspId,
   type PathFields,
@@ -114,7 +115,7 @@ function ledgerSection(paths: PathFields) {
         .file('ledger/cert.pem', CERTIFICATE)
         .describe("PEM certificate of this agent's Fabric identity."),
       keyFile: paths
-        .file('ledger/key.pem', KEY)
+        .file('ledger/key.pem', LEDGER_KEY)
         .optional()
         .meta(IN_SAMPLE)
         .describe('PEM private key of that certificate; with `ledger.pkcs11` it is not read.'),
@@ -416,6 +417,15 @@ function sourceIssues(mqtt: unknown, sources: unknown): SchemaIssue[] {
     return [issue(path, 'a topic that one of `mqtt.rules` fits')];
   });
   const none = listOf(folders).length + listOf(tables).length === 0;
+  // A client id is one connection's: two of them would end each other for ever.
+  const clients = listOf(brokers).map((broker) => {
+    const { url, clientId } = Object(broker) as { url?: unknown; clientId?: unknown };
+    return JSON.stringify([url, clientId]);
+  });
+  clients.forEach((client, index) => {
+    if (clients.indexOf(client) === index) return;
+    unread.push(issue(['mqtt', 'brokers', index, 'url'], 'another broker, or its own `clientId`'));
+  });
   const idle = Array.isArray(brokers) && brokers.length === 0 && none;
   return idle ? [...unread, issue(['mqtt', 'brokers'], 'at least one broker')] : unread;
 }

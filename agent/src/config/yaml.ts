@@ -52,6 +52,7 @@ export function parseYaml(
     expected: 'YAML 1.2',
     found: error.message.replace(/[\n.]+$/, ''),
   }));
+  const anchors = new Map<string, Node>();
   let nodes = 0;
 
   const walk = (node: Node | null, path: readonly PropertyKey[], depth: number): unknown => {
@@ -66,7 +67,9 @@ export function parseYaml(
       return undefined;
     }
     if (!positions.has(pathKey(path))) positions.set(pathKey(path), place);
-    if (isAlias(node)) return walk(node.resolve(document) ?? null, path, depth + 1);
+    // Not by its own `resolve`, which goes through the whole document each time.
+    if (isAlias(node)) return walk(anchors.get(node.source) ?? null, path, depth + 1);
+    if (node?.anchor !== undefined) anchors.set(node.anchor, node);
     if (isSeq(node)) {
       const items: unknown[] = [];
       for (const item of node.items) {
