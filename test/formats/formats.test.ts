@@ -156,7 +156,10 @@ describe.each(VERSIONS)('the files of release %s', (version) => {
     expect(view.known).toBe(true);
     expect(view.peers()).toHaveLength(4);
     expect(view.requireEpoch(view.epoch()).epoch).toBe(1);
-    const checkpoint = await CheckpointFile.open(join(folder, 'gateway/ledger-checkpoint.json'));
+    const checkpoint = await CheckpointFile.open(
+      join(folder, 'gateway/ledger-checkpoint.json'),
+      'blocktorrent',
+    );
     expect(checkpoint.getBlockNumber()).toBeGreaterThan(1n);
   });
 

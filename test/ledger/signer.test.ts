@@ -40,23 +40,34 @@ describe('a checkpoint file', () => {
 
   it('remembers block and transaction, and leaves nothing else behind', async () => {
     const path = join(dir, 'a.json');
-    const checkpoint = await CheckpointFile.open(path);
+    const checkpoint = await CheckpointFile.open(path, 'blocktorrent');
     expect(checkpoint.getBlockNumber()).toBeUndefined();
     await checkpoint.advance(7n, 'ab');
-    const again = await CheckpointFile.open(path);
+    const again = await CheckpointFile.open(path, 'blocktorrent');
     expect([again.getBlockNumber(), again.getTransactionId()]).toEqual([7n, 'ab']);
     expect(JSON.parse(await readFile(path, 'utf8'))).toEqual({
       blockNumber: '7',
       transactionId: 'ab',
+      channel: 'blocktorrent',
     });
     expect(await readdir(dir)).toEqual(['a.json']);
+  });
+
+  it('is no position in another channel, whose peers would wait for that block', async () => {
+    const path = join(dir, 'channel.json');
+    await (await CheckpointFile.open(path, 'blocktorrent')).advance(900n, 'ab');
+    const other = await CheckpointFile.open(path, 'second');
+    expect([other.getBlockNumber(), other.getTransactionId()]).toEqual([undefined, undefined]);
+    // Release 0.1.0 did not say which.
+    await writeFile(path, '{"blockNumber":"7","transactionId":"ab"}');
+    expect((await CheckpointFile.open(path, 'second')).getBlockNumber()).toBe(7n);
   });
 
   it('is refused rather than forgotten when it holds something else', async () => {
     const path = join(dir, 'bad.json');
     await writeFile(path, '{"half":');
-    await expect(CheckpointFile.open(path)).rejects.toThrow();
+    await expect(CheckpointFile.open(path, 'blocktorrent')).rejects.toThrow();
     await writeFile(path, '{"other":1}');
-    await expect(CheckpointFile.open(path)).rejects.toThrow(/not a checkpoint/);
+    await expect(CheckpointFile.open(path, 'blocktorrent')).rejects.toThrow(/not a checkpoint/);
   });
 });

@@ -1,7 +1,8 @@
 /**
  * The last event that was dealt with, in a small file, in the form that the gateway client's own
  * checkpointer writes. Unlike that one it is replaced atomically: a crash while it is written
- * must not make the agent forget where it was.
+ * must not make the agent forget where it was. A position in another channel is none in this one: a peer
+ * would wait in silence until the new channel is as long.
  */
 import { open, readFile, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -9,20 +10,22 @@ import { dirname } from 'node:path';
 /** Position to resume from; what the gateway client calls a Checkpoint. */
 export class CheckpointFile {
   readonly #path: string | null;
+  readonly #channel: string;
   #blockNumber: bigint | undefined;
   #transactionId: string | undefined;
 
   /** Reads the file if there is one; `path` null = kept in memory only. Throws on other content. */
-  static async open(path: string | null): Promise<CheckpointFile> {
-    const checkpoint = new CheckpointFile(path);
+  static async open(path: string | null, channel: string): Promise<CheckpointFile> {
+    const checkpoint = new CheckpointFile(path, channel);
     if (path !== null) {
       checkpoint.#load(await readIfPresent(path));
     }
     return checkpoint;
   }
 
-  constructor(path: string | null) {
+  constructor(path: string | null, channel: string) {
     this.#path = path;
+    this.#channel = channel;
   }
 
   getBlockNumber(): bigint | undefined {
@@ -38,7 +41,11 @@ export class CheckpointFile {
     this.#blockNumber = blockNumber;
     this.#transactionId = transactionId;
     if (this.#path !== null) {
-      const text = JSON.stringify({ blockNumber: blockNumber.toString(), transactionId });
+      const text = JSON.stringify({
+        blockNumber: blockNumber.toString(),
+        transactionId,
+        channel: this.#channel,
+      });
       await replaceFile(this.#path, text);
     }
   }
@@ -47,7 +54,9 @@ export class CheckpointFile {
     if (text === '') {
       return;
     }
-    const { blockNumber, transactionId }: Record<string, unknown> = JSON.parse(text);
+    const { blockNumber, transactionId, channel }: Record<string, unknown> = JSON.parse(text);
+    // Release 0.1.0 wrote none.
+    if (channel !== undefined && channel !== this.#channel) return;
     if (typeof blockNumber !== 'string') {
       throw new Error(`${this.#path}: not a checkpoint, expected a block number`);
     }

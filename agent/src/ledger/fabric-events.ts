@@ -61,10 +61,10 @@ const NAMES: ReadonlySet<string> = new Set<LedgerEventName>([
  */
 export async function* followEvents(
   open: OpenEvents,
-  { signal, checkpointFile, fromStart }: EventsOptions,
+  { signal, checkpointFile, fromStart, channel }: EventsOptions & { readonly channel: string },
   log: EventLog,
 ): AsyncGenerator<LedgerEvent> {
-  const checkpoint = await CheckpointFile.open(checkpointFile ?? null);
+  const checkpoint = await CheckpointFile.open(checkpointFile ?? null, channel);
   const startBlock = fromStart === true ? 0n : undefined;
   let pauseMs = RECONNECT_MS;
   let failed = 0;

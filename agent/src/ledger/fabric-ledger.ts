@@ -170,7 +170,7 @@ export class FabricLedger implements Ledger {
         }
         return null;
       },
-      { ...options, signal },
+      { ...options, signal, channel },
       this.#log,
     );
   }
