@@ -1,10 +1,12 @@
-/** Signatures and checkpoints: the two small things that the adapter does itself. */
+/** Signatures, checkpoints and what was last known: the small things that the adapter does itself. */
 import { generateKeyPairSync, verify } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { CheckpointFile } from '../../agent/src/ledger/checkpoint-file.ts';
+import type { Ledger } from '../../agent/src/ledger/ledger.ts';
+import { ConsortiumView } from '../../agent/src/ledger/membership.ts';
 import { createSigner } from '../../agent/src/ledger/signer.ts';
 
 const P256_HALF_ORDER = 0x7fffffff800000007fffffffffffffffde737d56d38bcf4279dce5617e3192a8n;
@@ -69,5 +71,22 @@ describe('a checkpoint file', () => {
     await expect(CheckpointFile.open(path, 'blocktorrent')).rejects.toThrow();
     await writeFile(path, '{"other":1}');
     await expect(CheckpointFile.open(path, 'blocktorrent')).rejects.toThrow(/not a checkpoint/);
+  });
+});
+
+describe('what was known of the consortium', () => {
+  it('is forgotten with its channel: other epochs have the same numbers', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'view-'));
+    onTestFinished(() => rm(dir, { recursive: true, force: true }));
+    const cacheFile = join(dir, 'consortium.json');
+    const epoch = { epoch: 1, ranges: [], openedAtMs: 7 };
+    const ledger = {
+      evaluate: async () => ({ channel: 'blocktorrent', epochs: [epoch] }),
+    } as unknown as Ledger;
+    await new ConsortiumView(ledger, 'blocktorrent', cacheFile).refresh();
+    const again = new ConsortiumView(ledger, 'blocktorrent', cacheFile);
+    expect([again.known, again.epochOf(1)]).toEqual([true, epoch]);
+    const other = new ConsortiumView(ledger, 'second', cacheFile);
+    expect([other.known, other.epochOf(1)]).toEqual([false, null]);
   });
 });

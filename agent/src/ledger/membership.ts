@@ -31,7 +31,7 @@ export class ConsortiumView {
     this.#ledger = ledger;
     this.channel = channel;
     this.#cacheFile = cacheFile;
-    const cache = cacheFile === null ? null : readCache(cacheFile);
+    const cache = cacheFile === null ? null : readCache(cacheFile, channel);
     this.#consortium = cache?.consortium ?? null;
     this.#note(cache?.epochs ?? []);
   }
@@ -144,9 +144,11 @@ interface Cache {
   readonly epochs: readonly Epoch[];
 }
 
-function readCache(path: string): Cache | null {
+function readCache(path: string, channel: string): Cache | null {
   try {
-    return JSON.parse(readFileSync(path, 'utf8')) as Cache;
+    const cache = JSON.parse(readFileSync(path, 'utf8')) as Cache;
+    // Of another channel: other epochs under the same numbers.
+    return cache.consortium.channel === channel ? cache : null;
   } catch {
     // Missing or torn: the ledger is asked again.
     return null;
