@@ -11,7 +11,7 @@
  *
  * Each row below takes files at one stage of the queue and leaves them at the next, durably.
  */
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { chunkBoundsOf } from '@blocktorrent/protocol/chunking.ts';
 import { distribute } from './distribute/distribute.ts';
@@ -86,9 +86,12 @@ function step(
 
 async function seal(file: QueuedFile, house: House, signal: AbortSignal): Promise<FilePatch> {
   const { config, random, metrics, view } = house;
-  if (!existsSync(file.inputPath)) {
+  const found = statSync(file.inputPath, { throwIfNoEntry: false });
+  if (found === undefined) {
     throw new GiveUp(`${file.inputPath} is not there any more; it was not sealed`);
   }
+  // A pipe would be waited for, and a device read, without an end.
+  if (!found.isFile()) throw new GiveUp(`${file.inputPath} is no file; it was not sealed`);
   const recipients = [...new Set([...config.seal.recipients, ...file.recipients])];
   const startedMs = performance.now();
   const sealed = await sealFile({

@@ -41,6 +41,12 @@ const USAGE = `Usage: node sensors-sim/src/main.ts --log FILE [options]
 const OUTSTANDING_MAX = 1000;
 const ANSWER_WITHIN_MS = 10_000;
 const TICK_MS = 10;
+const SENSORS_MAX = 100_000;
+/** Of readings a second, and of simulated seconds in one. */
+const RATE_MAX = 1_000_000;
+const REPEATS_MAX = 10_000;
+/** 2,000 years: a start and a jump together are still a date. */
+const TIME_S_MAX = 2_000 * 365 * 86_400;
 
 class UsageError extends Error {}
 
@@ -89,17 +95,20 @@ function parse() {
       help: { type: 'boolean', default: false },
     },
   });
-  const number = (name: NumberOption, least: number, fallback?: number): number => {
+  const number = (name: NumberOption, least: number, most: number, fallback?: number): number => {
     const text = values[name];
     if (text === undefined && fallback !== undefined) return fallback;
     const value = text === undefined || text === '' ? Number.NaN : Number(text);
-    if (value >= least) return value;
-    throw new UsageError(`--${name}: expected a number, at least ${least}, found "${text}"`);
+    if (value >= least && value <= most) return value;
+    throw new UsageError(`--${name}: expected a number, ${least} to ${most}, found "${text}"`);
   };
   if (values.help) return null;
   const version = values['mqtt-version'];
   if (version !== 'auto' && version !== '4' && version !== '5') {
     throw new UsageError(`--mqtt-version: expected auto, 4 or 5, found "${version}"`);
+  }
+  if (!/^mqtts?:$/.test(URL.parse(values.broker)?.protocol ?? '')) {
+    throw new UsageError(`--broker: expected mqtt://HOST:PORT, found "${values.broker}"`);
   }
   if (values.log === undefined) throw new UsageError('--log: expected a file, found nothing');
   return {
@@ -115,22 +124,22 @@ function parse() {
         : { password: firstLine(values['password-file']) }),
       ...(values['ca-file'] === undefined ? {} : { ca: readFileSync(values['ca-file']) }),
     },
-    speed: number('speed', 0.001),
-    durationMs: number('duration-s', 0, Number.POSITIVE_INFINITY) * 1000,
-    count: number('count', 1, Number.POSITIVE_INFINITY),
+    speed: number('speed', 0.001, RATE_MAX),
+    durationMs: number('duration-s', 0, TIME_S_MAX, Number.POSITIVE_INFINITY) * 1000,
+    count: number('count', 1, Number.MAX_SAFE_INTEGER, Number.POSITIVE_INFINITY),
     fleet: {
-      sensors: Math.floor(number('sensors', 1)),
-      rate: number('rate', 0.001),
-      seed: number('seed', 0),
-      startMs: number('start-ms', 0, Date.now()),
-      badEvery: Math.floor(number('bad-every', 0)),
-      repeatEvery: Math.floor(number('repeat-every', 0)),
-      repeatTimes: Math.floor(number('repeat-times', 1)),
-      clockJumpEveryMs: number('clock-jump-every-s', 0) * 1000,
-      clockJumpMs: number('clock-jump-s', Number.NEGATIVE_INFINITY) * 1000,
+      sensors: Math.floor(number('sensors', 1, SENSORS_MAX)),
+      rate: number('rate', 0.001, RATE_MAX),
+      seed: number('seed', 0, Number.MAX_SAFE_INTEGER),
+      startMs: number('start-ms', 0, TIME_S_MAX * 1000, Date.now()),
+      badEvery: Math.floor(number('bad-every', 0, Number.MAX_SAFE_INTEGER)),
+      repeatEvery: Math.floor(number('repeat-every', 0, Number.MAX_SAFE_INTEGER)),
+      repeatTimes: Math.floor(number('repeat-times', 1, REPEATS_MAX)),
+      clockJumpEveryMs: number('clock-jump-every-s', 0, TIME_S_MAX) * 1000,
+      clockJumpMs: number('clock-jump-s', -TIME_S_MAX, TIME_S_MAX) * 1000,
       formats: formatsOf(values.formats),
-      outageEveryMs: number('outage-every-s', 0) * 1000,
-      outageMs: number('outage-s', 0) * 1000,
+      outageEveryMs: number('outage-every-s', 0, TIME_S_MAX) * 1000,
+      outageMs: number('outage-s', 0, TIME_S_MAX) * 1000,
     },
   };
 }

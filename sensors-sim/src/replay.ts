@@ -11,6 +11,8 @@ import { parse } from 'csv-parse/sync';
 import type { Fleet, SensorMessage } from './fleet.ts';
 
 const FILE_BYTES_MAX = 256 * 1024 * 1024;
+/** [MQTT-1.5.3] */
+const TOPIC_BYTES_MAX = 65_535;
 
 /** Reads a recording. Throws RangeError that names what is wrong. */
 export function readRecording(path: string): SensorMessage[] {
@@ -24,13 +26,16 @@ export function readRecording(path: string): SensorMessage[] {
 /** The same for text. */
 export function parseRecording(text: string): SensorMessage[] {
   const lines: Record<string, string>[] = parse(text, { columns: true, bom: true });
+  if (lines.length === 0) throw new RangeError('expected lines below the header, found none');
   let firstMs: number | null = null;
   let lastMs = 0;
   return lines.map(({ time = '', topic = '', payload, payload_base64: base64 }, index) => {
     const wrong = (what: string) => new RangeError(`line ${index + 2}: ${what}`);
     const timeMs = /^-?\d+$/.test(time) ? Number(time) : Date.parse(time);
     if (!Number.isFinite(timeMs)) throw wrong(`expected a time, found "${time}"`);
-    if (topic === '' || /[+#]/.test(topic)) throw wrong(`expected a topic, found "${topic}"`);
+    if (topic === '' || /[+#\0]/.test(topic) || Buffer.byteLength(topic) > TOPIC_BYTES_MAX) {
+      throw wrong(`expected a topic, found "${topic.slice(0, 100)}"`);
+    }
     if (payload === undefined && base64 === undefined) {
       throw wrong('expected payload or payload_base64, found neither');
     }

@@ -270,6 +270,8 @@ describe('sealing', () => {
     expect([seal?.name, await seal?.run([file], signal)]).toEqual(['seal', ['wait']]);
     const [other] = pipeline({ config, spoolIsFull: () => false } as unknown as House);
     await expect(other?.run([file], signal)).rejects.toThrow('is not there any more');
+    const pipe = { ...file, inputPath: folder };
+    await expect(other?.run([pipe], signal)).rejects.toThrow('is no file');
   });
 });
 

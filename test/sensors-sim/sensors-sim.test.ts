@@ -227,7 +227,9 @@ describe('a recording', () => {
   it.each([
     ['a time', 'time,topic,payload\n1,a,x\nsoon,a,x', 'line 3: expected a time, found "soon"'],
     ['a topic', 'time,topic,payload\n1,a/#,x', 'line 2: expected a topic, found "a/#"'],
+    ['a topic that can be sent', 'time,topic,payload\n1,a\0b,x', 'line 2: expected a topic'],
     ['a payload', 'time,topic\n1,a', 'line 2: expected payload or payload_base64'],
+    ['lines', 'time,topic,payload\n', 'expected lines below the header, found none'],
   ])('is refused without %s, by its line', (_what, text, says) => {
     expect(() => parseRecording(text)).toThrow(says);
   });
@@ -326,6 +328,17 @@ describe('the simulator as a process', () => {
     await sim.next();
     expect(await sim.next()).toEqual({ sent: 2, bad: 0, outstanding: 0 });
     expect(await sim.ended).toBe(0);
+  });
+
+  it.each([
+    [['--rate', '0'], '--rate: expected a number, 0.001 to 1000000, found "0"'],
+    [['--sensors', '1e9'], '--sensors: expected a number, 1 to 100000, found "1e9"'],
+    [['--clock-jump-s=-1e15'], '--clock-jump-s: expected a number, '],
+    [['--broker', 'http://x'], '--broker: expected mqtt://HOST:PORT, found "http://x"'],
+  ])('names a wrong option: %s', async (args, says) => {
+    const sim = startNode(MAIN, ['--log', logFile(), ...args]);
+    expect(await sim.ended).toBe(2);
+    expect(sim.stderr()).toContain(says);
   });
 
   it('explains itself', async () => {
