@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type AuditReport, runAudit } from '@blocktorrent/agent/audit/audit.ts';
+import { type AuditReport, outcomeOf, runAudit } from '@blocktorrent/agent/audit/audit.ts';
 import { FetchError } from '@blocktorrent/agent/audit/fetch.ts';
 import { chainReports } from '@blocktorrent/agent/audit/joins.ts';
 import { verifyBatch } from '@blocktorrent/agent/audit/verify-batch.ts';
@@ -317,6 +317,14 @@ describe('a batch that is made to take an auditor’s memory', () => {
     const path = changed(sql);
     expect(() => verifyBatch(path)).toThrow(message);
   });
+});
+
+it('tells the ledger of a fault in no more than it takes, whatever the detail holds', () => {
+  // 1,001 UTF-16 code units: cut after 1,000, half a character would be left.
+  const detail = `x${'😀'.repeat(500)}`;
+  const fault: Fault = { kind: 'bad-shard', mspId: 'Org2MSP', fileId: 'ab'.repeat(32), detail };
+  const [told] = outcomeOf({ ok: true, files: [], failed: [], faults: [fault] }).faults;
+  expect([told?.detail.length, told?.detail.isWellFormed()]).toEqual([1_000, true]);
 });
 
 describe('an audit that fails for a reason that may pass', () => {

@@ -205,5 +205,10 @@ export function outcomeOf(
 ): AuditOutcome {
   const { ok, files, failed, faults } = report;
   const summary = `${files.length} files recovered, ${failed.length} not, ${faults.length} faults`;
-  return { ok, summary, faults: faults.slice(0, LIMITS.faultsPerAuditMax) };
+  // What a hostile party's bytes put into an error must not make the ledger refuse the outcome.
+  const bounded = faults.slice(0, LIMITS.faultsPerAuditMax).map((fault) => ({
+    ...fault,
+    detail: fault.detail.slice(0, LIMITS.reasonCharsMax).toWellFormed(),
+  }));
+  return { ok, summary, faults: bounded };
 }
