@@ -1,4 +1,5 @@
 /** The control socket: what the command line and the agent say to each other. */
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -71,6 +72,22 @@ describe('a control call', () => {
       message: `the agent at ${controlSocketPath(dataDir)} was silent for 0 s`,
     });
     await new Promise((done) => frozen.close(done));
+  });
+
+  it('that is interrupted says so, and nothing else', async () => {
+    const interrupt = new AbortController();
+    await serve({
+      slow: async (_body, { progress, signal }) => {
+        progress(1);
+        await once(signal, 'abort');
+      },
+    });
+    const { signal } = interrupt;
+    const call = callControl(dataDir, 'slow', null, {
+      signal,
+      onProgress: () => interrupt.abort(),
+    });
+    await expect(call).rejects.toMatchObject({ name: 'AbortError' });
   });
 
   it('passes on the handler’s error with its message and code', async () => {

@@ -91,6 +91,18 @@ export function createContext(options: ContextOptions): Context {
 /** The personal age identity's usual place: `$XDG_CONFIG_HOME/blocktorrent/identity.txt`. */
 export function identityPath(env: Env): string {
   const xdg = env.XDG_CONFIG_HOME ?? '';
-  const folder = xdg === '' ? join(env.HOME ?? homedir(), '.config') : xdg;
+  const folder = xdg === '' ? join(env.HOME ?? homeFolder(), '.config') : xdg;
   return join(folder, 'blocktorrent', 'identity.txt');
+}
+
+function homeFolder(): string {
+  try {
+    return homedir();
+  } catch (cause) {
+    throw new CliError('HOME is not set, and the system knows no home of this user', {
+      todo: 'Name the identity file.',
+      exitCode: EXIT.usage,
+      cause,
+    });
+  }
 }

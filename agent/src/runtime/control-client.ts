@@ -42,7 +42,11 @@ export async function callControl(
       else throw remoteError(message.error);
     }
   } catch (error) {
-    if (error instanceof ControlError || options.signal?.aborted === true) throw error;
+    if (error instanceof ControlError) throw error;
+    // A response that is cut off says 'aborted', whoever did it.
+    if (options.signal?.aborted === true) {
+      throw Object.assign(new Error('interrupted', { cause: error }), { name: 'AbortError' });
+    }
     throw new ControlError('broken-off', `the agent broke off the call '${route}'`, {
       cause: error,
     });

@@ -92,6 +92,13 @@ async function answersOf(
   const broker = roles.includes('ingest')
     ? await ask(options.broker, 'MQTT broker', 'mqtt://127.0.0.1:1883')
     : '';
+  const wrong = options.host?.find((host) => !/^[A-Za-z0-9._:-]+$/.test(host));
+  if (wrong !== undefined) {
+    throw new CliError(`--host: expected a DNS name or an IP address, found '${wrong}'`, {
+      todo: 'Names with other letters are written as in DNS: xn--….',
+      exitCode: EXIT.usage,
+    });
+  }
   const trial = options.trial ?? (await yes(context));
   return {
     folder: resolve(folder ?? (service ? SERVICE_FOLDER : '.')),

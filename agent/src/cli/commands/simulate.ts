@@ -85,6 +85,7 @@ function argumentsOf(options: SimulateOptions, broker: string): string[] {
 /** Runs the simulator to its end; the first Ctrl-C lets it end in order. */
 async function simulate(args: string[], broker: string, context: Context): Promise<Sent> {
   const { output, signal, env } = context;
+  output.note(`looking for ${broker}`);
   const child = spawn(process.execPath, [PROGRAM, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     // Not the terminal's group: Ctrl-C reaches it through us, once.
@@ -113,6 +114,8 @@ async function simulate(args: string[], broker: string, context: Context): Promi
   }
   const code = await gone;
   if (code === 0 && sent !== null) return sent;
+  // Ended before it had a broker.
+  if (signal.aborted) throw Object.assign(new Error('interrupted'), { name: 'AbortError' });
   throw new CliError(`the simulator ended with status ${code}: ${complaint.trim()}`, {
     todo: `Is a broker listening at ${broker}?`,
     exitCode: code === 2 ? EXIT.usage : EXIT.unavailable,
