@@ -85,7 +85,8 @@ function requireWritable(folder: string): void {
   makeFolder(folder);
   const probe = join(folder, '.writable');
   writeFileSync(probe, '');
-  rmSync(probe);
+  // Another agent that starts at the same moment may have removed it.
+  rmSync(probe, { force: true });
   const free = freeBytes(folder);
   if (free >= START_BYTES) return;
   throw Object.assign(new Error(`${folder}: ${free} bytes free, ${START_BYTES} are needed`), {

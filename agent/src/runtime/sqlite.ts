@@ -14,6 +14,8 @@ export type { Database, Statement } from 'better-sqlite3';
 
 /** How long a statement waits for another connection's lock. */
 const BUSY_TIMEOUT_MS = 5000;
+/** The same where somebody else has the file alone, who gives it back at its end only. */
+const ALONE_TIMEOUT_MS = 1000;
 /** What SQLite says of a file that is broken, not of a disk that is full or away. */
 const DAMAGE_CODES = /^SQLITE_(CORRUPT|NOTADB|IOERR_READ|IOERR_SHORT_READ)/;
 
@@ -24,7 +26,8 @@ const DAMAGE_CODES = /^SQLITE_(CORRUPT|NOTADB|IOERR_READ|IOERR_SHORT_READ)/;
 export function openDatabase(path: string, { alone = false } = {}): Database {
   let database: Database | null = null;
   try {
-    database = new SqliteDatabase(path, { timeout: BUSY_TIMEOUT_MS });
+    const timeout = alone ? ALONE_TIMEOUT_MS : BUSY_TIMEOUT_MS;
+    database = new SqliteDatabase(path, { timeout });
     if (alone) database.pragma('locking_mode = EXCLUSIVE');
     const mode = database.pragma('journal_mode = WAL', { simple: true });
     if (mode !== 'wal' && path !== ':memory:') {
