@@ -156,6 +156,32 @@ describe('a table', () => {
     expect(gateway.gateway.tables[0]?.reason).toBeNull();
   });
 
+  it('that somebody else has locked stops nothing but itself', async () => {
+    const { gateway, readings } = aGateway('table: kept');
+    cleanUps.push(() => gateway.stop());
+    rows.exec('PRAGMA journal_mode = DELETE; CREATE TABLE kept (value REAL)');
+    rows.exec('BEGIN EXCLUSIVE; INSERT INTO kept VALUES (2)');
+    const reason = () => gateway.gateway.tables[0]?.reason;
+    const startedMs = performance.now();
+    await vi.waitFor(() => expect(reason()).toBe('database is locked'), 5_000);
+    // SQLite waits in the thread of the agent.
+    expect(performance.now() - startedMs).toBeLessThan(2_000);
+    rows.exec('COMMIT');
+    await vi.waitFor(() => expect(readings.map(textOf)).toEqual(['{"value":2}']), 5_000);
+  });
+
+  it('whose numbers begin again is said', async () => {
+    rows.exec('CREATE TABLE again (id INTEGER PRIMARY KEY); INSERT INTO again VALUES (7)');
+    const { gateway, readings } = aGateway('table: again, cursor: id');
+    cleanUps.push(() => gateway.stop());
+    await vi.waitFor(() => expect(readings).toHaveLength(1));
+    const reason = () => gateway.gateway.tables[0]?.reason;
+    rows.exec('DELETE FROM again; INSERT INTO again VALUES (1)');
+    await vi.waitFor(() => expect(reason()).toMatch(/up to "id" 7 have been taken, .*newest is 1/));
+    rows.exec('INSERT INTO again VALUES (8)');
+    await vi.waitFor(() => expect(readings.map(textOf)).toEqual(['{"id":7}', '{"id":8}']));
+  });
+
   it('writes what JSON has no word for as text', () => {
     const row = { b: new Uint8Array([1, 255]), a: 2n ** 60n, c: Number.POSITIVE_INFINITY, A: 1e21 };
     expect(canonicalRow(row)).toBe(

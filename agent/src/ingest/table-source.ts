@@ -8,6 +8,7 @@
  * waits for us; no row is passed over, also where nothing can be committed or the disk is full: it
  * waits in its table. The column must be unique and grow; that it is unique is checked.
  */
+import { statSync } from 'node:fs';
 import type { Database } from 'better-sqlite3';
 import type { Log } from '../runtime/log.ts';
 import type { Delivery, MessageSink } from './ingest.ts';
@@ -26,7 +27,7 @@ export interface TableSourceOptions {
   readonly everyMs: number;
   /** Rows of one look at the database. */
   readonly rowsMax: number;
-  readonly openReadOnly: (path: string) => Database;
+  readonly openReadOnly: (path: string, busyTimeoutMs: number) => Database;
   readonly sink: MessageSink;
   /** Cursor of the last row that is in a batch; null for none. */
   readonly start: Cursor | null;
@@ -51,6 +52,8 @@ export interface SourceState {
 export const CURSOR_SAMPLE = '$cursor';
 /** Payload bytes of one look, and one row more: rows may hold pictures. */
 const PAGE_BYTES_MAX = 8 * 1024 * 1024;
+/** Another's lock is waited for so long, and nothing else happens meanwhile; then at the next look. */
+const LOCK_WAIT_MS = 20;
 const ROW_IDS: readonly string[] = ['rowid', '_rowid_', 'oid'];
 /** Where the cursor stands in a row beside the row's own columns. */
 const CURSOR_ALIAS = 'blocktorrent cursor';
@@ -135,7 +138,9 @@ export class TableSource {
 
   #rows(): { readonly rows: readonly Row[]; readonly isFull: boolean } {
     const { file, table, cursor, columns, rowsMax, openReadOnly } = this.#options;
-    const database = openReadOnly(file);
+    // A pipe would be waited for without an end.
+    if (!statSync(file).isFile()) throw new Error(`${file} is no file`);
+    const database = openReadOnly(file, LOCK_WAIT_MS);
     try {
       requireUnique(database, table, cursor);
       const wanted = columns === undefined ? '*' : columns.map(quoted).join(', ');
@@ -158,6 +163,7 @@ export class TableSource {
         bytes += payload.length;
         if (bytes >= PAGE_BYTES_MAX) return { rows, isFull: true };
       }
+      if (rows.length === 0) requireAhead(database, table, column, this.#cursor);
       return { rows, isFull: rows.length === rowsMax };
     } finally {
       database.close();
@@ -188,6 +194,21 @@ function cursorOf(value: unknown, column: string): Cursor {
   if (typeof value === 'string') return value;
   if (typeof value === 'bigint' && Number.isSafeInteger(Number(value))) return Number(value);
   throw new Error(`column ${column}: expected whole numbers up to 2^53, or text, in every row`);
+}
+
+/** Throws where all rows are behind the last that was taken: numbers that begin again are not seen. */
+function requireAhead(database: Database, table: string, column: string, last: Cursor | null) {
+  if (last === null) return;
+  const newest = database
+    .prepare(`SELECT max(${column}) FROM ${quoted(table)}`)
+    .pluck()
+    .get();
+  const isBehind = database.prepare('SELECT @newest < @last').pluck();
+  if (newest === null || isBehind.get({ newest, last }) !== 1) return;
+  throw new Error(
+    `rows of ${table} up to ${column} ${last} have been taken, and the newest is ${String(newest)}: was the table ` +
+      'replaced, or does the column count anew? Such rows are not seen until it is greater',
+  );
 }
 
 /** Throws where two rows could have the same cursor: one of them could be passed over. */

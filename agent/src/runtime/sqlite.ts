@@ -46,12 +46,15 @@ export function openDatabase(path: string, { alone = false } = {}): Database {
   }
 }
 
-/** Opens an existing file for reading only. Throws SqliteError when it is missing or no database. */
-export function openReadOnly(path: string): Database {
+/**
+ * Opens an existing file for reading only; another's lock stops the process for `busyTimeoutMs` at
+ * most. Throws SqliteError when it is missing or no database.
+ */
+export function openReadOnly(path: string, busyTimeoutMs = BUSY_TIMEOUT_MS): Database {
   return new SqliteDatabase(path, {
     readonly: true,
     fileMustExist: true,
-    timeout: BUSY_TIMEOUT_MS,
+    timeout: busyTimeoutMs,
   });
 }
 
