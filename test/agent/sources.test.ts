@@ -132,7 +132,7 @@ describe('a table', () => {
     });
     cleanUps.push(() => source.stop());
     source.start();
-    await vi.waitFor(() => expect(pages).toEqual([9, 9, 9, 3]));
+    await vi.waitFor(() => expect(pages).toEqual([9, 9, 9, 3]), 10_000);
   });
 
   it.each([
@@ -157,10 +157,10 @@ describe('a table', () => {
   });
 
   it('that somebody else has locked stops nothing but itself', async () => {
-    const { gateway, readings } = aGateway('table: kept');
-    cleanUps.push(() => gateway.stop());
     rows.exec('PRAGMA journal_mode = DELETE; CREATE TABLE kept (value REAL)');
     rows.exec('BEGIN EXCLUSIVE; INSERT INTO kept VALUES (2)');
+    const { gateway, readings } = aGateway('table: kept');
+    cleanUps.push(() => gateway.stop());
     const reason = () => gateway.gateway.tables[0]?.reason;
     const startedMs = performance.now();
     await vi.waitFor(() => expect(reason()).toBe('database is locked'), 5_000);
@@ -344,7 +344,7 @@ it(`rows and files are there exactly once, in order, after ${KILLS} kills`, asyn
   cleanUps.push(() => state.close());
   const queued = () =>
     state.prepare('SELECT inputPath FROM file WHERE kind = ?').pluck().all('file');
-  await vi.waitFor(() => expect(queued().length).toBeGreaterThanOrEqual(files), 10_000);
+  await vi.waitFor(() => expect(queued().length).toBeGreaterThanOrEqual(files), 30_000);
   const stored = (): number[] => {
     const store = openStore(path('batches'), { rules: [] });
     try {
@@ -358,12 +358,14 @@ it(`rows and files are there exactly once, in order, after ${KILLS} kills`, asyn
       .filter((name) => name.endsWith('.sqlite'))
       .map((name) => {
         const batch = openReadOnly(path('batches', name));
-        const count = batch.prepare('SELECT count(*) FROM reading').pluck().get() as number;
-        batch.close();
-        return count;
+        try {
+          return batch.prepare('SELECT count(*) FROM reading').pluck().get() as number;
+        } finally {
+          batch.close();
+        }
       })
       .reduce((sum, count) => sum + count, 0);
-  await vi.waitFor(() => expect(committed()).toBeGreaterThanOrEqual(total), 10_000);
+  await vi.waitFor(() => expect(committed()).toBeGreaterThanOrEqual(total), 30_000);
   child.child.kill('SIGKILL');
   await child.ended;
   console.log(`seed ${seed}, rows ${total}, files ${files}`);
