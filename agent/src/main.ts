@@ -44,7 +44,7 @@ import { FILE_QUEUE_MIGRATIONS, FileQueue, type QueuedFile } from './runtime/fil
 import { type HostFacts, HostWatch } from './runtime/host.ts';
 import { type Health, startHttp } from './runtime/http.ts';
 import { IdleMemory, ownMemory } from './runtime/idle-memory.ts';
-import { Lifecycle } from './runtime/lifecycle.ts';
+import { Lifecycle, StoppedError } from './runtime/lifecycle.ts';
 import type { LeveledLog, Log } from './runtime/log.ts';
 import { createMetrics } from './runtime/metrics.ts';
 import { migrate } from './runtime/migrate.ts';
@@ -104,6 +104,9 @@ export async function runAgent(
       reloaded = reloaded.then(() => lifecycle.reload(() => reload(config, reloads, net, log)));
     });
     await lifecycle.untilStopped();
+  } catch (error) {
+    // What had not begun is not missed.
+    if (!(error instanceof StoppedError)) throw error;
   } finally {
     await lifecycle.stop('the agent ends');
   }

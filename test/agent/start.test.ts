@@ -202,6 +202,26 @@ describe('an agent', () => {
     expect(child.exitCode).toBe(0);
   }, 60_000);
 
+  it('that is told to stop while it starts ends in order', async () => {
+    const folder = join(home, 'stopped');
+    cpSync(join(home, 'made'), folder, { recursive: true });
+    const args = [LAUNCHER, 'run', '--config', join(folder, 'blocktorrent.yaml')];
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    children.push(child);
+    let text = '';
+    child.stderr.on('data', (data: Buffer) => {
+      // Said by the first parts; others follow.
+      if (!text.includes('overlay runs') && `${text}${data}`.includes('overlay runs')) {
+        child.kill('SIGTERM');
+      }
+      text += data.toString();
+    });
+    expect([await new Promise((done) => child.once('close', done)), text]).toEqual([
+      0,
+      expect.not.stringMatching(/^\s+at |"ready"/m),
+    ]);
+  }, 60_000);
+
   it('that fails at its last part stops the others, and ends', async () => {
     const folder = join(home, 'long');
     cpSync(join(home, 'made'), folder, { recursive: true });

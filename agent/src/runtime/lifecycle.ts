@@ -27,6 +27,11 @@ export interface LifecycleOptions {
 const STOP_TIMEOUT_MS = 10_000;
 const SAME_SIGNAL_MS = 1_000;
 
+/** The process was told to stop before everything had started. */
+export class StoppedError extends Error {
+  override readonly name = 'StoppedError';
+}
+
 /** Orders the services of one process. */
 export class Lifecycle {
   readonly #options: LifecycleOptions;
@@ -48,11 +53,15 @@ export class Lifecycle {
 
   /**
    * Starts `service` now. What it throws is thrown, after it and everything before it was stopped:
-   * half of it may run.
+   * half of it may run. Throws StoppedError where the process is to stop already.
    */
   async start(service: Service): Promise<void> {
-    if (this.signal.aborted) return;
     this.#started.push(service);
+    if (this.signal.aborted) {
+      // Made already, though not started: a timer, a socket, a database.
+      await this.stop('told to stop');
+      throw new StoppedError();
+    }
     try {
       await service.start?.(this.signal);
       this.#options.log.debug('started', { service: service.name });

@@ -19,6 +19,8 @@ const SENSOR_CHARS_MAX = 200;
 /** A place in an array (RFC 6901 §4); `length` is none. */
 const INDEX = /^(0|[1-9]\d*)$/;
 
+const NO_SAMPLES: readonly Sample[] = [];
+
 type Pointer = readonly string[];
 interface Place {
   readonly name: string;
@@ -175,7 +177,9 @@ function samplesOf(
   places: readonly Place[],
   unit: string,
   { beyondPaths }: { readonly beyondPaths: boolean },
-): Sample[] {
+): readonly Sample[] {
+  // The usual case of JSON: nothing is made for it.
+  if (places.length === 0) return NO_SAMPLES;
   return places.flatMap(({ name, at }) => {
     if (beyondPaths && !hasNumberAsName(document, at)) return [];
     const value = sampleValueOf(find(document, at));
