@@ -51,17 +51,20 @@ export class PublishReader {
 
   /** Takes the next bytes. Throws MqttPacketError. */
   push(chunk: Buffer): void {
-    if (this.#waitingBytes === 0) {
-      this.#split(chunk);
-      return;
+    let rest = chunk;
+    // Only the packet that has begun before is put together; what follows stays where it is.
+    while (this.#waitingBytes > 0 && rest.length > 0) {
+      const part = rest.subarray(0, this.#neededBytes - this.#waitingBytes);
+      rest = rest.subarray(part.length);
+      this.#waiting.push(part);
+      this.#waitingBytes += part.length;
+      if (this.#waitingBytes < this.#neededBytes) return;
+      const joined = Buffer.concat(this.#waiting, this.#waitingBytes);
+      this.#waiting = [];
+      this.#waitingBytes = 0;
+      this.#split(joined);
     }
-    this.#waiting.push(chunk);
-    this.#waitingBytes += chunk.length;
-    if (this.#waitingBytes < this.#neededBytes) return;
-    const joined = Buffer.concat(this.#waiting, this.#waitingBytes);
-    this.#waiting = [];
-    this.#waitingBytes = 0;
-    this.#split(joined);
+    this.#split(rest);
   }
 
   #split(bytes: Buffer): void {
