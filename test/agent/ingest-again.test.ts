@@ -1,6 +1,7 @@
 /** What a whole gateway knows when it comes again: what is retained, births, its batches. */
+import { cpSync } from 'node:fs';
 import { join } from 'node:path';
-import { openReadOnly } from '@blocktorrent/agent/runtime/sqlite.ts';
+import { openDatabase } from '@blocktorrent/agent/runtime/sqlite.ts';
 import { type Broker, startBroker } from '@blocktorrent/broker/broker.ts';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { afterEach, describe, expect, it, vi } from 'vitest';
@@ -68,7 +69,11 @@ describe('a gateway that was ended', () => {
     const birth = aPayload(1.7e12, 0, [metric({ name: 'temp', alias: 1, float: 1 })]);
     await publisher.publishAsync(aTopic('NBIRTH'), Buffer.from(birth), { qos: 1 });
     await vi.waitFor(() => expect(test.gateway.counts().readings).toBe(1));
-    const database = openReadOnly(join(data, 'decoders.sqlite'));
+    // As kill -9 would leave it now: the agent has the file for itself.
+    const [image, removeImage] = aFolder();
+    cleanUps.push(removeImage);
+    cpSync(data, image, { recursive: true });
+    const database = openDatabase(join(image, 'decoders.sqlite'));
     const known = database.prepare("SELECT key FROM memory WHERE key GLOB 'spb/*' ORDER BY key");
     expect(known.pluck().all()).toEqual(['spb/plant/edge-1', 'spb/plant/edge-1/']);
     database.close();

@@ -27,7 +27,10 @@ function read(chunks: readonly Buffer[], options: Partial<PublishReaderOptions> 
     version,
     packetBytesMax: null,
     topicAliasMaximum: 10,
-    publish: (publication) => publications.push(publication),
+    publish({ payload, ...publication }) {
+      const { buffer, byteOffset, length } = payload;
+      publications.push({ ...publication, payload: Buffer.from(buffer, byteOffset, length) });
+    },
     // Whole packets: nothing of the next one is waited for.
     other: (packets) => expect(rest.parse(packets)).toBe(0),
     ...options,

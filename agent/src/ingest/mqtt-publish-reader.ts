@@ -111,9 +111,11 @@ export class PublishReader {
     const messageId = qos === 0 ? null : bytes.readUInt16BE(topicEnd);
     if (messageId === 0) throw new MqttPacketError('a PUBLISH with packet identifier 0');
     if (topicEnd === start + UINT16_BYTES) throw new MqttPacketError('a PUBLISH without topic');
+    if (this.#options.version === 5) at += 1;
     this.#options.publish({
       topic: bytes.toString('utf8', start + UINT16_BYTES, topicEnd),
-      payload: bytes.subarray(this.#options.version === 5 ? at + 1 : at, end),
+      // A Buffer takes twice as long to make, and nearly twice the memory.
+      payload: new Uint8Array(bytes.buffer, bytes.byteOffset + at, end - at),
       qos: qos as 0 | 1,
       dup: (first & 8) !== 0,
       retain: (first & 1) !== 0,
