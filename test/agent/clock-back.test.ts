@@ -59,7 +59,7 @@ describe('after a clock was set back ten years', () => {
     const clock = manualClock(machineNowMs());
     let setBackMs = 0;
     const dealing = { fileId: 'aa', depositTx: 'tx', holders: ['Org2MSP'] };
-    const record = { available: false, confirmedBy: [], recordedAtMs: clock.nowMs() };
+    const record = { available: false, void: null, confirmedBy: [], recordedAtMs: clock.nowMs() };
     const file = {
       id: 1,
       fileId: 'aa',

@@ -102,7 +102,7 @@ export class Anchorer {
     if (last === null || last.count < count || (last.count === count && last.head === head)) return;
     const alarm =
       last.count > count
-        ? `the ledger has an anchor over ${last.count} readings, here are ${count}: readings are missing`
+        ? `the ledger has an anchor over ${last.count} readings, here are ${count}: readings are missing; with an old or empty dataDir give the gateway another name`
         : `the ledger has another anchor over ${count} readings: readings were changed`;
     this.#status = { ...this.#status, alarm };
     log.error(alarm);
