@@ -23,10 +23,11 @@ import {
 import { fromHex, toHex } from '@blocktorrent/protocol/bytes.ts';
 import {
   CHAIN_HASH_BYTES,
-  chainHash,
   type Reading,
+  requireReading,
   type Sample,
 } from '@blocktorrent/protocol/reading.ts';
+import { readingBytes } from '@blocktorrent/protocol/reading-bytes.ts';
 import { matchesFilter } from '@blocktorrent/protocol/topic-filter.ts';
 import type { Database, Statement } from 'better-sqlite3';
 import { nodeSha256 } from '../crypto/node-hasher.ts';
@@ -250,11 +251,15 @@ export class BatchWriter {
    * Throws BatchError `out-of-order`, ProtocolError, or SqliteError (disk full, …).
    */
   append(readings: readonly Reading[]): void {
+    for (const reading of readings) requireReading(reading);
     this.#commit(readings);
     this.#wal?.syncNow();
   }
 
-  /** As `append`, but it survives a power cut only when `sync` has resolved, or `syncNow` returned. */
+  /**
+   * As `append`, for readings that `requireReading` has taken; but they survive a power cut only when
+   * `sync` has resolved, or `syncNow` returned.
+   */
   write(readings: readonly Reading[]): void {
     if (this.#wal === null) {
       this.#wal = new WalSync(this.database.name);
@@ -299,7 +304,7 @@ export class BatchWriter {
             const text = `expected reading ${lastSeq}, found ${reading.seq}`;
             throw new BatchError('out-of-order', text, this.#meta.batch);
           }
-          chainEnd = chainHash(chainEnd, reading, nodeSha256);
+          chainEnd = nodeSha256(readingBytes(chainEnd, reading));
         }
         this.#insert(readings);
         this.#statements.putChain.run({ seq: lastSeq, hash: chainEnd });

@@ -8,7 +8,7 @@
  * `<n>.sqlite`. A batch without readings is never closed.
  */
 import { mkdirSync, rmSync } from 'node:fs';
-import type { Reading } from '@blocktorrent/protocol/reading.ts';
+import { type Reading, requireReading } from '@blocktorrent/protocol/reading.ts';
 import type { Database } from 'better-sqlite3';
 import type { Log } from '../runtime/log.ts';
 import type { Quarantine } from '../runtime/quarantine.ts';
@@ -137,11 +137,15 @@ export class BatchStore {
    * ProtocolError on a reading that is none, SqliteError (disk full, …): then nothing has changed.
    */
   append(readings: readonly Reading[]): void {
+    for (const reading of readings) requireReading(reading);
     this.write(readings);
     this.syncNow();
   }
 
-  /** As `append`; but it survives a power cut only when `sync` has resolved, or `syncNow` returned. */
+  /**
+   * As `append`, for readings that `requireReading` has taken; but they survive a power cut only when
+   * `sync` has resolved, or `syncNow` returned.
+   */
   write(readings: readonly Reading[]): void {
     const writer = this.#writer ?? this.#begin();
     const before = writer.meta;
