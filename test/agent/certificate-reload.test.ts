@@ -105,7 +105,7 @@ describe('an agent that is told SIGHUP', () => {
 
     await writeFile(join(certificates(), 'overlay.pem'), fresh.certificate);
     agent.kill('SIGHUP');
-    const refused = 'the new configuration is wrong; the one in force stays';
+    const refused = 'the new overlay certificate cannot be used; the one in force stays';
     await expect.poll(() => said(refused).length).toBe(1);
     expect(await seen()).toBe(first);
 

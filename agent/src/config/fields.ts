@@ -20,6 +20,8 @@ export interface SchemaContext {
   readonly folder: string;
   /** Whether files that are named must exist and be readable. */
   readonly checkFiles: boolean;
+  /** Whether keys must fit their certificates; not if not given. */
+  readonly checkPairs?: boolean;
 }
 
 /** An address to listen on or to dial. IPv6 hosts are without brackets here. */
@@ -158,14 +160,14 @@ export interface PathFields {
 }
 
 /** Path fields that start from the configuration file's folder. */
-export function pathFields({ folder, checkFiles }: SchemaContext): PathFields {
+export function pathFields({ folder, checkFiles, checkPairs }: SchemaContext): PathFields {
   return {
     folder: (example) => absolutePath(folder, example, null),
     file: (example, holding) => {
       return absolutePath(folder, example, checkFiles ? (holding ?? 'anything') : null);
     },
     pair({ certFile, keyFile }, context) {
-      if (!checkFiles || keyFile === undefined) return;
+      if (checkPairs !== true || keyFile === undefined) return;
       const [certificate, key] = [resolve(folder, certFile), resolve(folder, keyFile)];
       if (belongTogether(certificate, key)) return;
       const message = `the private key of the certificate in ${certificate}`;

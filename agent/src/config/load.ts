@@ -7,6 +7,7 @@
  */
 import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
+import type { SchemaContext } from './fields.ts';
 import { annotatedAt, knownKeysAt } from './lookup.ts';
 import { ConfigError, type Position, type Problem, problemsOf } from './problems.ts';
 import { type Config, configSchema, crossIssues } from './schema.ts';
@@ -19,6 +20,11 @@ export type { Config, HostPort, Role } from './schema.ts';
 export interface LoadOptions {
   /** Also demand that every file which is named exists and can be read. */
   readonly checkFiles?: boolean;
+  /**
+   * Also demand that keys fit their certificates; as `checkFiles` if not given. Not where a running
+   * agent reads again: systemd hands a service new credentials only when that is started.
+   */
+  readonly checkPairs?: boolean;
 }
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -28,9 +34,10 @@ const FILE_BYTES_MAX = 1024 * 1024;
 export function loadConfig(path: string, env: Env, options: LoadOptions = {}): Config {
   const main = resolve(path);
   const files = [main, ...fragmentsOf(main)];
+  const { checkFiles = false, checkPairs = checkFiles } = options;
   return configOf(
     files.map((file) => readLayer(file, env)),
-    { folder: dirname(main), main, checkFiles: options.checkFiles ?? false },
+    { folder: dirname(main), main, checkFiles, checkPairs },
   );
 }
 
@@ -89,7 +96,7 @@ function failed(file: string, expected: string, found: string): Layer {
 
 function configOf(
   layers: readonly Layer[],
-  context: { folder: string; main: string; checkFiles: boolean },
+  context: SchemaContext & { readonly main: string },
 ): Config {
   const problems = layers.flatMap((layer) => layer.problems);
   const unreadable = problems.some((problem) => problem.line === 0);

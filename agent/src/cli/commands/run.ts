@@ -14,8 +14,10 @@ export const runCommand: CliCommand = {
         const { loadConfigApart } = await import('../../config/load-apart.ts');
         const path = context.configPath();
         const { env, signal } = context;
-        const read = () => loadConfigApart(path, env, { checkFiles: true }, signal);
-        const config = await read().catch((error: Error) => {
+        const read = (checkPairs: boolean) => {
+          return loadConfigApart(path, env, { checkFiles: true, checkPairs }, signal);
+        };
+        const config = await read(true).catch((error: Error) => {
           // Ended before it began, which is no failure.
           if (error.name === 'AbortError') return null;
           throw error;
@@ -25,7 +27,7 @@ export const runCommand: CliCommand = {
         const { runAgent } = await import('../../main.ts');
         await runAgent(config, createLog({ level: config.log.level }), signal, {
           set: (listener) => hangups.set(listener),
-          read,
+          read: () => read(false),
         });
       } finally {
         hangups.dispose();
