@@ -149,8 +149,7 @@ export class BatchStore {
   write(readings: readonly Reading[]): void {
     const writer = this.#writer ?? this.#begin();
     const before = writer.meta;
-    if (this.#doubtful) writer.checkpoint();
-    if (this.#doubtful) this.#settle(null);
+    this.#clearDoubt();
     writer.write(readings);
     this.#synced ??= before;
     if (before.count === 0) this.#ageFromMs = this.#options.nowMs();
@@ -158,12 +157,13 @@ export class BatchStore {
 
   /**
    * Resolves when all that was written before survives a power cut, without holding up the event
-   * loop. Rejects with the system's error: what was written is there, and stays doubtful until the
-   * next `write` has brought it to the disk in another way.
+   * loop. Rejects with the system's error: what was written is there, and stays doubtful until a later
+   * call has brought it to the disk in another way.
    */
   async sync(): Promise<void> {
     const writer = this.#writer;
     // A batch that was closed is on the disk.
+    this.#clearDoubt();
     if (writer === null || this.#synced === null) return;
     const { meta } = writer;
     try {
@@ -173,11 +173,15 @@ export class BatchStore {
       this.#doubtful = true;
       throw error;
     }
-    if (writer === this.#writer && !this.#doubtful) this.#settle(meta);
+    if (writer !== this.#writer) return;
+    // The kernel tells of a page that it could not write once: another sync may have been told.
+    if (this.#doubtful) this.#clearDoubt();
+    else this.#settle(meta);
   }
 
   /** As `sync`, at once. Throws the system's error. */
   syncNow(): void {
+    this.#clearDoubt();
     if (this.#writer === null || this.#synced === null) return;
     try {
       this.#writer.syncNow();
@@ -185,7 +189,7 @@ export class BatchStore {
       this.#doubtful = true;
       throw error;
     }
-    if (!this.#doubtful) this.#settle(this.#writer.meta);
+    this.#settle(this.#writer.meta);
   }
 
   /** Why the open batch should be closed now, or null; an empty one never. */
@@ -305,6 +309,13 @@ export class BatchStore {
   stop(): void {
     this.#writer?.end();
     this.#writer?.database.close();
+  }
+
+  /** After a sync that failed only a checkpoint tells. Throws as that does. */
+  #clearDoubt(): void {
+    if (!this.#doubtful) return;
+    this.#writer?.checkpoint();
+    this.#settle(null);
   }
 
   /** Up to `meta`, or to the current one, everything is on the disk. */

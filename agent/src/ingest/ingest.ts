@@ -231,9 +231,11 @@ export class Ingest implements MessageSink {
   /** Everything up to `last` is on the disk; it may have been settled by another sync before. */
   #settle(last: Group): void {
     const { metrics, clock, log, onCommitted } = this.#options;
+    const groups = this.#unsynced.splice(0, this.#unsynced.indexOf(last) + 1);
+    if (groups.length === 0) return;
     if (this.#failure !== null) log.info('commits work again');
     this.#failure = null;
-    for (const group of this.#unsynced.splice(0, this.#unsynced.indexOf(last) + 1)) {
+    for (const group of groups) {
       const { held, readings, startedMs } = group;
       if (readings.length > 0) {
         metrics.committed(readings.length, (clock.monotonicMs() - startedMs) / 1000);
