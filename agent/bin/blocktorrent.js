@@ -7,13 +7,15 @@
  * and exit status are passed on.
  * V8 is told to keep its young generation small: chunks pass through memory as buffers that are
  * only given back when it is collected, and a gateway has little memory. It is also told to let the
- * agent ask for a collection, for when there is nothing to do.
+ * agent ask for a collection, for when there is nothing to do; and not to make objects old at once
+ * whose kind has lived long before: what waited for a slow disk in one minute does not in the next.
  */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import module from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
 
 const FLUSH_AFTER_MS = 5_000;
 const LAUNCHED = 'BLOCKTORRENT_LAUNCHED';
@@ -22,10 +24,13 @@ const ARENAS = 'MALLOC_ARENA_MAX';
 /** MiB of V8's young generation, at most; readings are taken a tenth slower with 1. */
 const YOUNG_GENERATION = '--max-semi-space-size';
 const MEMORY_FLAGS = [`${YOUNG_GENERATION}=4`, '--expose-gc'];
+/** A tenth less time for each reading under load, and 26 MiB less. */
+const KEEP_YOUNG = '--no-allocation-site-pretenuring';
 const self = fileURLToPath(import.meta.url);
 
 if (runsTypeScript(process.versions.node)) {
   keepSmall();
+  setFlagsFromString(KEEP_YOUNG);
   delete process.env[LAUNCHED];
   keepCompiled();
   const { main } = await import('../src/cli/main.ts');

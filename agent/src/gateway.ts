@@ -133,11 +133,14 @@ export class Gateway {
       maxReadings: config.batch.commitMaxReadings,
       maxDelayMs: config.batch.commitMaxDelayMs,
       onCommitted: (readings) => {
-        this.taps.publish(readings);
         this.#logCommitted(readings);
         this.#rebirths.see(readings);
-        this.#rotateIfDue();
-        if (this.#disk.isDue) this.#checkDisk();
+        const show = this.taps.keep(readings);
+        return () => {
+          show();
+          this.#rotateIfDue();
+          if (this.#disk.isDue) this.#checkDisk();
+        };
       },
     });
     this.#sources = mqtt.brokers.map(
@@ -387,10 +390,10 @@ export class Gateway {
         metrics.observe('ingestCommitSeconds', seconds);
       },
       acknowledged: (count) => metrics.add('ingestReadingsAcknowledged', count),
-      duplicate: () => metrics.add('ingestDuplicates', 1),
-      deadLetter: () => {
-        this.#deadLetters += 1;
-        metrics.add('ingestDeadLetters', 1, { reason: 'decoder' });
+      duplicates: (count) => metrics.add('ingestDuplicates', count),
+      deadLetters: (count) => {
+        this.#deadLetters += count;
+        metrics.add('ingestDeadLetters', count, { reason: 'decoder' });
       },
       commitFailed: () => metrics.add('ingestCommitFailures', 1),
     };

@@ -14,7 +14,7 @@ import type { GatewayOrder, GatewayReport } from './gateway-process.ts';
 const GATEWAY = join(import.meta.dirname, 'gateway-process.ts');
 const DISCARD = join(import.meta.dirname, 'discard-process.ts');
 /** As the agent's launcher has them. */
-const FLAGS = ['--max-semi-space-size=4', '--expose-gc'];
+const FLAGS = ['--max-semi-space-size=4', '--expose-gc', '--no-allocation-site-pretenuring'];
 const ARENA = { MALLOC_ARENA_MAX: '1' };
 
 /** A started subscriber. */

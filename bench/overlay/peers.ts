@@ -13,7 +13,7 @@ import { AUDITOR_MSP, createPki } from '../../devledger/src/pki.ts';
 import { type Answer, type OrderName, type Orders, type PeerSettings, SETTINGS } from './work.ts';
 
 /** As the launcher starts the agent (agent/bin/blocktorrent.js). */
-const FLAGS = ['--max-semi-space-size=4', '--expose-gc'];
+const FLAGS = ['--max-semi-space-size=4', '--expose-gc', '--no-allocation-site-pretenuring'];
 const STOP_MS = 10_000;
 
 /** One process. */

@@ -86,7 +86,7 @@ async function drain(
       },
     ]),
   ) as Record<string, (run: number) => Promise<number>>;
-  const samples = await interleave(filled, quick ? 2 : 5, quick ? 0 : 1);
+  const samples = await interleave(filled, quick ? 2 : 11, quick ? 0 : 1);
   await forgetSessions(broker, names);
   const others = sub ? { mosquittoSubToFile: samples.sub ?? [] } : {};
   const baseline = { name: 'MQTT.js that discards', samples: samples.discard ?? [] };

@@ -25,16 +25,17 @@ const TRUE = 0xf5;
 const NULL = 0xf6;
 
 const encoder = new TextEncoder();
-let bytes = new Uint8Array(4096);
-let view = new DataView(bytes.buffer);
-let at = 0;
+let bytes: Uint8Array<ArrayBuffer>;
+let view: DataView;
+let at: number;
+/** Behind what all readings begin with, which is never written again. */
+let begun: number;
+begin();
 
 /** See the header. `previous` are 32 bytes. */
 export function readingBytes(previous: Uint8Array, reading: Reading): Uint8Array {
-  if (bytes.length > KEPT_BYTES_MAX) take(new Uint8Array(4096));
-  at = 0;
-  putHead(MAJOR_ARRAY, FIELDS);
-  putText(DOMAIN);
+  if (bytes.length > KEPT_BYTES_MAX) begin();
+  at = begun;
   putBytes(previous);
   putWhole(reading.seq);
   putWhole(reading.receivedMs);
@@ -55,6 +56,14 @@ export function readingBytes(previous: Uint8Array, reading: Reading): Uint8Array
   putHead(MAJOR_ARRAY, reading.samples.length);
   for (const sample of reading.samples) putSample(sample);
   return bytes.subarray(0, at);
+}
+
+function begin(): void {
+  take(new Uint8Array(4096));
+  at = 0;
+  putHead(MAJOR_ARRAY, FIELDS);
+  putText(DOMAIN);
+  begun = at;
 }
 
 function putSample({ sensor, name, unit, timeMs, value }: Sample): void {

@@ -1,4 +1,5 @@
 import {
+  addReadingsSql,
   BATCH_APPLICATION_ID,
   BATCH_SCHEMA,
   BATCH_SQL,
@@ -8,6 +9,7 @@ import {
   type NamedSampleRow,
   putBatchRow,
   readingsOf,
+  rowShapeOf,
   sampleRowOf,
 } from '@blocktorrent/protocol/batch.ts';
 import { utf8 } from '@blocktorrent/protocol/bytes.ts';
@@ -123,8 +125,8 @@ function filled() {
       boot: idOf(db.prepare(BATCH_SQL.addBoot).get({ name: one.bootId })),
     };
     const values: BatchValues = [];
-    putBatchRow(values, 0, one, ids);
-    db.prepare(BATCH_SQL.addReading).run(values);
+    putBatchRow(values, 0, one, ids, rowShapeOf(one));
+    db.prepare(addReadingsSql(1, rowShapeOf(one))).run(values);
     for (const [place, sample] of one.samples.entries()) addSample(db, one, place, sample);
   }
   return db;

@@ -24,7 +24,7 @@ export class HostileGateway {
     this.#child = fork(SCRIPT, [folder, url], {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       // As the agent's launcher tells it.
-      execArgv: ['--max-semi-space-size=4', '--expose-gc'],
+      execArgv: ['--max-semi-space-size=4', '--expose-gc', '--no-allocation-site-pretenuring'],
     });
     this.#child.stderr?.on('data', (data: Buffer) => {
       this.#stderr += data.toString();

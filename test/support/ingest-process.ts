@@ -23,7 +23,7 @@ duplicates.learn(store.recent(100_000));
 const ingest = createIngest(unsynced === undefined ? store : careless, {
   duplicates,
   maxReadings: 20,
-  onCommitted: () => void store.rotateIfDue(Date.now()),
+  onCommitted: () => () => void store.rotateIfDue(Date.now()),
 });
 let said = false;
 createSource(url, ingest, {

@@ -85,8 +85,8 @@ export function countingMetrics(): Counts {
     received: count('received'),
     committed: (readings) => count('committed')(readings),
     acknowledged: count('acknowledged'),
-    duplicate: () => count('duplicates')(),
-    deadLetter: () => count('deadLetters')(),
+    duplicates: count('duplicates'),
+    deadLetters: count('deadLetters'),
     commitFailed: () => count('failures')(),
   };
 }

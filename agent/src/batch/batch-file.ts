@@ -7,8 +7,8 @@
  */
 import { statSync } from 'node:fs';
 import {
+  addReadingsSql,
   BATCH_META,
-  BATCH_ROW_VALUES,
   BATCH_SCHEMA,
   BATCH_SQL,
   BATCH_VERSION,
@@ -17,7 +17,10 @@ import {
   type NamedBatchRow,
   type NamedSampleRow,
   putBatchRow,
+  ROW_VALUES,
+  type RowShape,
   readingsOf,
+  rowShapeOf,
   sampleRowOf,
 } from '@blocktorrent/protocol/batch.ts';
 import { fromHex, toHex } from '@blocktorrent/protocol/bytes.ts';
@@ -179,13 +182,23 @@ interface Checkpoint {
 /** Readings of one INSERT: calling SQLite costs about as much as the row that it stores. */
 const ROWS_AT_ONCE = 16;
 
+/** A statement for some rows, and its parameters: making them anew costs as much as filling them. */
+interface Rows {
+  readonly statement: Statement;
+  readonly values: BatchValues;
+  readonly shape: RowShape;
+}
+
+function rowsOf(database: Database, rows: number, shape: RowShape): Rows {
+  const values: BatchValues = Array(rows * ROW_VALUES[shape]).fill(null);
+  return { statement: database.prepare(addReadingsSql(rows, shape)), values, shape };
+}
+
 /** The writer of the open batch: keeps the chain's head and the names' numbers in memory. */
 export class BatchWriter {
   readonly database: Database;
   readonly #rules: readonly BatchRule[];
   readonly #statements: Record<
-    | 'addReading'
-    | 'addReadings'
     | 'addTopic'
     | 'addSensor'
     | 'addBoot'
@@ -200,9 +213,9 @@ export class BatchWriter {
   readonly #topics = new Map<string, number>();
   readonly #sensors = new Map<string, number>();
   readonly #boots = new Map<string, number>();
-  /** Used again and again: making them anew costs as much as filling them. */
-  readonly #rows: BatchValues = Array(ROWS_AT_ONCE * BATCH_ROW_VALUES).fill(null);
-  readonly #row: BatchValues = Array(BATCH_ROW_VALUES).fill(null);
+  readonly #plainRows: Rows;
+  readonly #wholeRows: Rows;
+  readonly #oneRow: Rows;
   /** By name and unit. */
   readonly #metrics = new Map<string, number>();
   #meta: BatchMeta;
@@ -216,11 +229,10 @@ export class BatchWriter {
     this.#rules = rules;
     this.#pageCount = database.prepare('PRAGMA page_count').pluck();
     this.#pageBytes = Number(database.pragma('page_size', { simple: true }));
+    this.#plainRows = rowsOf(database, ROWS_AT_ONCE, 'plain');
+    this.#wholeRows = rowsOf(database, ROWS_AT_ONCE, 'whole');
+    this.#oneRow = rowsOf(database, 1, 'whole');
     this.#statements = {
-      addReading: database.prepare(BATCH_SQL.addReading),
-      addReadings: database.prepare(
-        [BATCH_SQL.addReading, ...Array(ROWS_AT_ONCE - 1).fill(BATCH_SQL.moreReadings)].join(', '),
-      ),
       addTopic: database.prepare(BATCH_SQL.addTopic),
       addSensor: database.prepare(BATCH_SQL.addSensor),
       addBoot: database.prepare(BATCH_SQL.addBoot),
@@ -295,7 +307,8 @@ export class BatchWriter {
 
   #commit(readings: readonly Reading[]): void {
     if (readings.length === 0) return;
-    let { chainEnd, lastSeq } = this.#meta;
+    let { lastSeq } = this.#meta;
+    const chainEnd = new Uint8Array(this.#meta.chainEnd);
     try {
       this.database.transaction(() => {
         for (const reading of readings) {
@@ -304,7 +317,7 @@ export class BatchWriter {
             const text = `expected reading ${lastSeq}, found ${reading.seq}`;
             throw new BatchError('out-of-order', text, this.#meta.batch);
           }
-          chainEnd = nodeSha256(readingBytes(chainEnd, reading));
+          nodeSha256(readingBytes(chainEnd, reading), chainEnd);
         }
         this.#insert(readings);
         this.#statements.putChain.run({ seq: lastSeq, hash: chainEnd });
@@ -319,27 +332,32 @@ export class BatchWriter {
   }
 
   #insert(readings: readonly Reading[]): void {
-    const { addReading, addReadings } = this.#statements;
     const together = readings.length - (readings.length % ROWS_AT_ONCE);
-    for (let at = 0; at < together; at += ROWS_AT_ONCE) {
-      for (let row = 0; row < ROWS_AT_ONCE; row += 1) {
-        this.#put(this.#rows, row, readings[at + row] as Reading);
-      }
-      addReadings.run(this.#rows);
-    }
-    for (const reading of readings.slice(together)) {
-      this.#put(this.#row, 0, reading);
-      addReading.run(this.#row);
-    }
+    for (let at = 0; at < together; at += ROWS_AT_ONCE) this.#insertRows(readings, at);
+    for (let at = together; at < readings.length; at += 1) this.#run(this.#oneRow, readings, at);
     for (const reading of readings) if (reading.samples.length > 0) this.#insertSamples(reading);
   }
 
-  #put(values: BatchValues, row: number, reading: Reading): void {
-    putBatchRow(values, row * BATCH_ROW_VALUES, reading, {
-      topic: this.#topicId(reading.topic),
-      sensor: this.#sensorId(reading.sensor),
-      boot: idOf(this.#boots, reading.bootId, this.#statements.addBoot),
-    });
+  #insertRows(readings: readonly Reading[], from: number): void {
+    for (let at = from; at < from + ROWS_AT_ONCE; at += 1) {
+      if (rowShapeOf(readings[at] as Reading) === 'plain') continue;
+      this.#run(this.#wholeRows, readings, from);
+      return;
+    }
+    this.#run(this.#plainRows, readings, from);
+  }
+
+  #run({ statement, values, shape }: Rows, readings: readonly Reading[], from: number): void {
+    for (let at = 0, row = from; at < values.length; at += ROW_VALUES[shape], row += 1) {
+      const reading = readings[row] as Reading;
+      const ids = {
+        topic: this.#topicId(reading.topic),
+        sensor: this.#sensorId(reading.sensor),
+        boot: idOf(this.#boots, reading.bootId, this.#statements.addBoot),
+      };
+      putBatchRow(values, at, reading, ids, shape);
+    }
+    statement.run(values);
   }
 
   #insertSamples(reading: Reading): void {

@@ -16,12 +16,14 @@ export const nodeHasher: Hasher = {
 const SHA256_BYTES = 32;
 
 /**
- * SHA-256, 32 bytes: for `chainHash` and whole small files. Its way over a text takes half as long as
+ * SHA-256, 32 bytes, into `digest` if given: for chains and whole small files. Its way over a text takes half as long as
  * asking Node for a Buffer, which has memory of its own outside of V8's.
  */
-export function nodeSha256(bytes: Uint8Array): Uint8Array {
+export function nodeSha256(
+  bytes: Uint8Array,
+  digest: Uint8Array = new Uint8Array(SHA256_BYTES),
+): Uint8Array {
   const text = hash('sha256', bytes, 'binary');
-  const digest = new Uint8Array(SHA256_BYTES);
   for (let at = 0; at < SHA256_BYTES; at += 1) digest[at] = text.charCodeAt(at);
   return digest;
 }

@@ -16,9 +16,10 @@ import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import { type Reading, requireReading, type Sample } from '@blocktorrent/protocol/reading.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
+import { CommitGroup, type Draft } from './commit-group.ts';
 import type { Decode } from './decode.ts';
 import type { Duplicates } from './duplicates.ts';
-import { type GroupTimes, InFlightWindow } from './in-flight-window.ts';
+import { InFlightWindow } from './in-flight-window.ts';
 
 /** One message as a broker delivered it. */
 export interface Message {
@@ -64,8 +65,8 @@ export interface IngestMetrics {
   received(count: number): void;
   committed(count: number, seconds: number): void;
   acknowledged(count: number): void;
-  duplicate(): void;
-  deadLetter(): void;
+  duplicates(count: number): void;
+  deadLetters(count: number): void;
   commitFailed(): void;
 }
 
@@ -84,8 +85,8 @@ export interface IngestOptions {
   readonly maxDelayMs?: number;
   /** Whether a reading of this topic is taken now; one that is not is acknowledged and gone. */
   readonly admits?: (topic: string, nowMs: number) => boolean;
-  /** Told of each group that is durable; for rotation, and for watching. */
-  readonly onCommitted?: (readings: readonly Reading[]) => void;
+  /** Told of each group that is committed; what it returns is called once that is durable. */
+  readonly onCommitted?: (readings: readonly Reading[]) => () => void;
 }
 
 /** Every default of this stage. */
@@ -98,22 +99,17 @@ export const INGEST_DEFAULTS = {
   maxUnsynced: 4_000,
 } as const;
 
-/** A reading that its commit will give a place: `seq` is 1 and `duplicateOf` null until then. */
-type Draft = { -readonly [Field in keyof Reading]: Reading[Field] };
+/** When a message came. */
+type Moment = Pick<Reading, 'receivedMs' | 'monotonicMs' | 'clockSynchronised'>;
 
-interface Held {
-  /** Null where it is not taken, and only to be acknowledged in its turn. */
-  readonly draft: Draft | null;
-  readonly messageId: number | null;
-  readonly from: Delivery;
-}
-
-/** What was committed together. */
-interface Group {
-  readonly held: readonly Held[];
-  readonly readings: readonly Reading[];
-  readonly bytes: number;
+/** What is known of a group from its commit until it is durable. */
+interface Committed {
+  readonly group: CommitGroup;
   readonly startedMs: number;
+  readonly readings: number;
+  readonly duplicates: number;
+  readonly deadLetters: number;
+  readonly onDurable: (() => void) | undefined;
 }
 
 /** The stage; one for all brokers. */
@@ -122,13 +118,12 @@ export class Ingest implements MessageSink {
   readonly #maxReadings: number;
   readonly #maxDelayMs: number;
   readonly #window = new InFlightWindow();
-  #held: Held[] = [];
-  #heldBytes = 0;
+  /** The group that is being gathered. */
+  #group: CommitGroup | null = null;
   /** Committed and not known to be synced, in order. */
-  #unsynced: Group[] = [];
+  #unsynced: Committed[] = [];
   #syncing = false;
-  #firstMs = 0;
-  #lastMs = 0;
+  #moment: Moment | null = null;
   #timer: NodeJS.Timeout | null = null;
   #failure: string | null = null;
 
@@ -140,7 +135,7 @@ export class Ingest implements MessageSink {
 
   /** Messages taken and not yet durable. */
   get held(): number {
-    return this.#held.length + this.#unsynced.reduce((sum, { held }) => sum + held.length, 0);
+    return this.#unsynced.reduce((sum, { group }) => sum + group.count, this.#group?.count ?? 0);
   }
 
   /** Why the last commit failed, for status; null when it did not. */
@@ -149,22 +144,19 @@ export class Ingest implements MessageSink {
   }
 
   take(message: Message, from: Delivery): void {
-    const { admits, clock } = this.#options;
-    const nowMs = clock.nowMs();
-    this.#lastMs = clock.monotonicMs();
-    if (this.#held.length === 0) this.#firstMs = this.#lastMs;
-    const taken = admits?.(message.topic, nowMs) ?? true;
-    const draft = taken ? this.#draft(message, nowMs, this.#lastMs) : null;
-    this.#held.push({ draft, messageId: message.messageId, from });
-    this.#heldBytes += message.payload.length;
+    const now = this.#now();
+    this.#group ??= new CommitGroup(now.monotonicMs);
+    const group = this.#group;
+    group.lastMs = now.monotonicMs;
+    const taken = this.#options.admits?.(message.topic, now.receivedMs) ?? true;
+    group.add(message, taken ? this.#draft(message, now) : null, from);
     this.#window.taken();
-    const count = this.#held.length;
     // The source may deliver without ever letting a timer run: the group's size ends it, too.
     if (
-      count >= Math.min(this.#maxReadings, this.#window.size) ||
-      this.#heldBytes >= INGEST_DEFAULTS.maxPayloadBytes
+      group.count >= Math.min(this.#maxReadings, this.#window.size) ||
+      group.bytes >= INGEST_DEFAULTS.maxPayloadBytes
     ) {
-      this.#window.full(this.#times());
+      this.#window.full(group);
       this.#close();
     } else if (this.#timer === null) {
       this.#timer = setTimeout(() => this.#flushLate(), this.#maxDelayMs);
@@ -176,27 +168,66 @@ export class Ingest implements MessageSink {
     this.#syncNow();
   }
 
+  /** Commits what is held; take nothing afterwards. */
+  stop(): void {
+    this.flush();
+  }
+
+  #flushLate(): void {
+    const { clock } = this.#options;
+    if (this.#group !== null) {
+      this.#window.waited(this.#group, this.#maxDelayMs, clock.monotonicMs());
+    }
+    this.#close();
+  }
+
   /** Ends the group that is being gathered: it is committed, and its sync begun. */
   #close(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
-    if (this.#held.length === 0) return;
-    const held = this.#held;
-    const bytes = this.#heldBytes;
-    this.#held = [];
-    this.#heldBytes = 0;
-    this.#options.metrics.received(held.length);
-    const startedMs = this.#options.clock.monotonicMs();
-    const readings = this.#commit(held);
-    if (readings === null) {
-      abandon([held], `commit failed: ${this.#failure}`);
+    const group = this.#group;
+    if (group === null) return;
+    this.#group = null;
+    this.#options.metrics.received(group.count);
+    const committed = this.#commit(group);
+    if (committed === null) {
+      abandon([group], `commit failed: ${this.#failure}`);
       return;
     }
-    this.#unsynced.push({ held, readings, bytes, startedMs });
+    this.#unsynced.push(committed);
     const { maxUnsynced, maxPayloadBytes } = INGEST_DEFAULTS;
-    const unsyncedBytes = this.#unsynced.reduce((sum, group) => sum + group.bytes, 0);
+    const unsyncedBytes = this.#unsynced.reduce((sum, one) => sum + one.group.bytes, 0);
     if (this.held >= maxUnsynced || unsyncedBytes >= maxPayloadBytes) this.#syncNow();
     else this.#sync();
+  }
+
+  /** Null where nothing of it is committed. */
+  #commit(group: CommitGroup): Committed | null {
+    const { store, duplicates, clock, onCommitted } = this.#options;
+    const startedMs = clock.monotonicMs();
+    const { drafts } = group;
+    group.drafts = [];
+    const firstSeq = store.nextSeq;
+    let repeated = 0;
+    let deadLetters = 0;
+    let seq = firstSeq;
+    for (const draft of drafts) {
+      draft.seq = seq;
+      seq += 1;
+      draft.duplicateOf = duplicates.check(draft, draft.seq);
+      if (draft.duplicateOf !== null) repeated += 1;
+      else if (draft.refusal !== null) deadLetters += 1;
+    }
+    try {
+      if (drafts.length > 0) store.write(drafts);
+    } catch (error) {
+      duplicates.forget(drafts, firstSeq);
+      this.#failed(error, [group]);
+      return null;
+    }
+    const readings = drafts.length;
+    const onDurable = onCommitted?.(drafts);
+    return { group, startedMs, readings, duplicates: repeated, deadLetters, onDurable };
   }
 
   #sync(): void {
@@ -229,98 +260,61 @@ export class Ingest implements MessageSink {
   }
 
   /** Everything up to `last` is on the disk; it may have been settled by another sync before. */
-  #settle(last: Group): void {
-    const { metrics, clock, log, onCommitted } = this.#options;
-    const groups = this.#unsynced.splice(0, this.#unsynced.indexOf(last) + 1);
-    if (groups.length === 0) return;
+  #settle(last: Committed): void {
+    const { metrics, clock, log } = this.#options;
+    const settled = this.#unsynced.splice(0, this.#unsynced.indexOf(last) + 1);
+    if (settled.length === 0) return;
     if (this.#failure !== null) log.info('commits work again');
     this.#failure = null;
-    for (const group of groups) {
-      const { held, readings, startedMs } = group;
-      if (readings.length > 0) {
-        metrics.committed(readings.length, (clock.monotonicMs() - startedMs) / 1000);
-      }
-      for (const { duplicateOf, refusal } of readings) {
-        if (duplicateOf !== null) metrics.duplicate();
-        else if (refusal !== null) metrics.deadLetter();
-      }
-      this.#acknowledge(held);
-      onCommitted?.(readings);
+    for (const { group, startedMs, readings, duplicates, deadLetters, onDurable } of settled) {
+      if (readings > 0) metrics.committed(readings, (clock.monotonicMs() - startedMs) / 1000);
+      if (duplicates > 0) metrics.duplicates(duplicates);
+      if (deadLetters > 0) metrics.deadLetters(deadLetters);
+      metrics.acknowledged(group.acknowledge());
+      onDurable?.();
     }
   }
 
   /** They are in the batch, and marked as sent before when their brokers send them again. */
   #giveUpUnsynced(error: unknown): void {
-    const groups = this.#unsynced.splice(0).map(({ held }) => held);
+    const groups = this.#unsynced.splice(0).map(({ group }) => group);
     this.#failed(error, groups);
     abandon(groups, `sync failed: ${this.#failure}`);
   }
 
-  #failed(error: unknown, groups: readonly (readonly Held[])[]): void {
+  #failed(error: unknown, groups: readonly CommitGroup[]): void {
     const reason = error instanceof Error ? error.message : String(error);
-    const lost = groups.flat().filter(({ messageId }) => messageId === null).length;
+    const lost = groups.reduce((sum, { unkept }) => sum + unkept, 0);
     if (this.#failure !== reason) this.#options.log.error('commit failed', { error, lost });
     this.#failure = reason;
     this.#options.metrics.commitFailed();
   }
 
-  #flushLate(): void {
-    this.#window.waited(this.#times(), this.#maxDelayMs, this.#options.clock.monotonicMs());
-    this.#close();
-  }
-
-  #times(): GroupTimes {
-    return { count: this.#held.length, firstMs: this.#firstMs, lastMs: this.#lastMs };
-  }
-
-  /** Commits what is held; take nothing afterwards. */
-  stop(): void {
-    this.flush();
-  }
-
-  #commit(group: readonly Held[]): Reading[] | null {
-    const { store, duplicates } = this.#options;
-    const firstSeq = store.nextSeq;
-    const readings: Reading[] = [];
-    for (const { draft } of group) {
-      if (draft === null) continue;
-      draft.seq = firstSeq + readings.length;
-      draft.duplicateOf = duplicates.check(draft, draft.seq);
-      readings.push(draft);
+  /** The same for all that comes at once: what one read of a socket brings was there with its first. */
+  #now(): Moment {
+    if (this.#moment === null) {
+      const { clock, clockSynchronised } = this.#options;
+      this.#moment = {
+        receivedMs: Math.max(0, Math.round(clock.nowMs())),
+        monotonicMs: Math.max(0, Math.round(clock.monotonicMs())),
+        clockSynchronised: clockSynchronised(),
+      };
+      queueMicrotask(() => {
+        this.#moment = null;
+      });
     }
-    if (readings.length === 0) return readings;
-    try {
-      store.write(readings);
-    } catch (error) {
-      duplicates.forget(readings, firstSeq);
-      this.#failed(error, [group]);
-      return null;
-    }
-    return readings;
+    return this.#moment;
   }
 
-  #acknowledge(group: readonly Held[]): void {
-    const byDelivery = new Map<Delivery, number[]>();
-    for (const { messageId, from } of group) {
-      if (messageId === null) continue;
-      const ids = byDelivery.get(from);
-      if (ids === undefined) byDelivery.set(from, [messageId]);
-      else ids.push(messageId);
-    }
-    for (const [from, ids] of byDelivery) {
-      this.#options.metrics.acknowledged(from.acknowledge(ids));
-    }
-  }
-
-  #draft(message: Message, nowMs: number, monotonicMs: number): Draft {
+  #draft(message: Message, now: Moment): Draft {
     const { bootId } = this.#options;
     const { topic, payload, qos, dup, retain } = message;
     const draft: Draft = {
       seq: 1,
-      receivedMs: Math.max(0, Math.round(nowMs)),
-      monotonicMs: Math.max(0, Math.round(monotonicMs)),
+      receivedMs: now.receivedMs,
+      monotonicMs: now.monotonicMs,
       bootId,
-      clockSynchronised: this.#options.clockSynchronised(),
+      clockSynchronised: now.clockSynchronised,
       topic,
       qos,
       dup,
@@ -365,8 +359,10 @@ export class Ingest implements MessageSink {
   }
 }
 
-function abandon(groups: readonly (readonly Held[])[], reason: string): void {
-  for (const from of new Set(groups.flat().map((held) => held.from))) from.abandon(reason);
+function abandon(groups: readonly CommitGroup[], reason: string): void {
+  for (const from of new Set(groups.flatMap(({ deliveries }) => [...deliveries]))) {
+    from.abandon(reason);
+  }
 }
 
 /** A reading of the gateway's own, without topic and payload. */
