@@ -33,6 +33,19 @@ async function until(node: GridNode, outcome: ChallengeOutcome): Promise<void> {
   throw new Error(`no challenge ended ${outcome}`);
 }
 
+/** Every block of every chunk that it keeps. */
+async function rotAll(node: GridNode): Promise<void> {
+  for (const { fileId } of grid.ledger.records.values()) {
+    for (let index = 0; index < 25; index++) {
+      for (let block = 0; block < 3; block++) {
+        await node.rot(fileId, index, block * 16_384).catch((error: unknown) => {
+          if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+        });
+      }
+    }
+  }
+}
+
 describe('a challenge between owners', () => {
   it('is answered rightly by who has the chunk, and nobody is blamed', async () => {
     const node = grid.node('Org2MSP');
@@ -55,6 +68,19 @@ describe('a challenge between owners', () => {
       reporter: 'Org2MSP',
       detail: 'wrong',
     });
+  });
+
+  it('answered wrongly is reported, though the challenger’s own chunk rots before that', async () => {
+    const node = grid.node('Org2MSP');
+    grid.ledger.readOnly = true;
+    grid.node('Org3MSP').corruptNext();
+    await until(node, 'wrong');
+    grid.node('Org3MSP').corruptNext(0);
+    await rotAll(node);
+    grid.ledger.readOnly = false;
+    await expect.poll(() => grid.ledger.faults.length, { timeout: 30_000 }).toBe(1);
+    expect(grid.ledger.faults).toMatchObject([{ mspId: 'Org3MSP', detail: 'wrong' }]);
+    expect(node.upkeep.status().challenges.unreported).toBe(0);
   });
 
   it('is not held against others by a challenger whose own chunk is rotten', async () => {
@@ -124,17 +150,7 @@ describe('a challenge between owners', () => {
 
   it('of a rotten block is answered by admitting it, and the chunk is mended', async () => {
     const [node, other] = [grid.node('Org2MSP'), grid.node('Org3MSP')];
-    for (const { fileId } of grid.ledger.records.values()) {
-      for (let index = 0; index < 25; index++) {
-        // Every block of every chunk: whichever is asked for is rotten.
-        for (let block = 0; block < 3; block++) {
-          await other.rot(fileId, index, block * 16_384).catch((error: unknown) => {
-            if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT'))
-              throw error;
-          });
-        }
-      }
-    }
+    await rotAll(other);
     await until(node, 'lost');
     expect(grid.ledger.faults).toEqual([]);
     expect(other.upkeep.status().scrub.lost).toBeGreaterThan(0);

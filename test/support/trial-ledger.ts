@@ -35,6 +35,8 @@ export class TrialLedger {
   readonly events: LedgerEvent[] = [];
   /** No transaction and no query gets through while this is set. */
   down = false;
+  /** Queries are answered, and no transaction gets through. */
+  readOnly = false;
   /** So many answers to transactions are lost on their way back, after they have taken effect. */
   answersToLose = 0;
   /** Queries, in order. */
@@ -104,7 +106,7 @@ export class TrialLedger {
     argument: Argument<T>,
     transient?: Transient,
   ): null {
-    if (this.down) throw new Error('the ledger is down');
+    if (this.down || this.readOnly) throw new Error('the ledger is down');
     if (name === 'ledger/consortium:ReportFault') {
       this.faults.push({ ...(argument as Fault), reporter: by });
       this.#emit('consortium-changed', { what: 'fault' });

@@ -8,17 +8,16 @@
 
 import { fromHex, toBase64 } from '@blocktorrent/protocol/bytes.ts';
 import { encodeCanonical } from '@blocktorrent/protocol/cbor.ts';
-import { chunkLengthOf, decodeInfo } from '@blocktorrent/protocol/chunking.ts';
 import {
   CHALLENGE_TRANSIENT,
   type ChallengeFaultInput,
   type Hex,
   type MspId,
 } from '@blocktorrent/protocol/ledger-api.ts';
-import { decodeManifest } from '@blocktorrent/protocol/manifest.ts';
 import { sign, signingInput } from '@blocktorrent/protocol/signing.ts';
 import type { Database } from 'better-sqlite3';
 import { Lane } from './lane.ts';
+import { ownChunk } from './own-chunk.ts';
 import type { UpkeepParts } from './upkeep-types.ts';
 
 /** So many challenges in a row without a right answer before silence counts. */
@@ -105,11 +104,11 @@ export class ChallengeFaults {
 
   async #round(): Promise<number> {
     const { log, nowMs, timing } = this.#parts;
-    const rows = this.#db.prepare('SELECT id, fault FROM fault ORDER BY id LIMIT 16').all();
+    const rows = this.#db.prepare('SELECT id, fault FROM fault ORDER BY id').all();
     for (const { id, fault } of rows as { id: number; fault: string }[]) {
       const pending = JSON.parse(fault) as Pending;
       try {
-        await this.#report(pending);
+        if (!(await this.#report(pending))) continue;
       } catch (error) {
         if (!isRefused(error)) throw error;
         log.warn('the ledger refuses a fault', { mspId: pending.mspId, error });
@@ -131,21 +130,27 @@ export class ChallengeFaults {
     return Math.max(timing.tickMs, Math.min(RETRY_MS, this.#silenceMs() / 4));
   }
 
-  async #report({ mspId, input, chunk }: Pending): Promise<void> {
-    const { ledger, catalog, chunks, log } = this.#parts;
-    const file = catalog.get(input.fileId);
+  /** False where our own chunk has to be mended first: what is behind it does not wait for that. */
+  async #report({ mspId, input, chunk }: Pending): Promise<boolean> {
+    const { ledger, catalog, log } = this.#parts;
+    const { fileId } = input;
     if (chunk === null) await ledger.submit('ledger/audits:ReportChallenge', input);
-    else if (file !== null) {
-      const manifest = decodeManifest(file.signed.manifest);
-      const { pieceLength } = decodeInfo(manifest.info);
-      const length = chunkLengthOf(manifest.ciphertextBytes, pieceLength, chunk);
+    else {
+      const file = catalog.get(fileId);
+      if (file === null) {
+        log.warn('a fault is not reported: its file is not kept any more', { mspId, fileId });
+        return true;
+      }
+      const own = await ownChunk(this.#parts, file, chunk);
+      if (own === null) return false;
       const transient = {
         [CHALLENGE_TRANSIENT.manifest]: file.signed.manifest,
-        [CHALLENGE_TRANSIENT.chunk]: await chunks.read(file.fileId, chunk, 0, length),
+        [CHALLENGE_TRANSIENT.chunk]: own,
       };
       await ledger.submit('ledger/audits:ReportChallenge', input, { transient });
     }
-    log.warn('reported a failed challenge to the ledger', { mspId, fileId: input.fileId });
+    log.warn('reported a failed challenge to the ledger', { mspId, fileId });
+    return true;
   }
 
   /**

@@ -19,15 +19,15 @@ import {
   verifyAnswer,
 } from '@blocktorrent/protocol/challenge.ts';
 import { chunkLengthOf, decodeInfo } from '@blocktorrent/protocol/chunking.ts';
-import { digestsEqual } from '@blocktorrent/protocol/digest.ts';
 import type { FileRecord, MspId, SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
-import { decodeManifest, manifestChunkDigests } from '@blocktorrent/protocol/manifest.ts';
+import { decodeManifest } from '@blocktorrent/protocol/manifest.ts';
 import type { OwnerMessage } from '@blocktorrent/protocol/owner-messages.ts';
 import { openReceipt, type Receipt } from '@blocktorrent/protocol/receipt.ts';
 import type { KeptFile } from './catalog.ts';
 import type { ChallengeFaults } from './challenge-faults.ts';
 import { receiptsOn } from './copies.ts';
 import { Lane } from './lane.ts';
+import { ownChunk } from './own-chunk.ts';
 import { NoAnswerError } from './owner-links.ts';
 import type { UpkeepParts } from './upkeep-types.ts';
 
@@ -187,7 +187,7 @@ export class Challenger {
     const lengthOf = (index: number) => chunkLengthOf(manifest.ciphertextBytes, pieceLength, index);
     const { chunk: index } = drawOf(answer, lengthOf);
     const promise = signedFor(target.record, receipt.owner, index);
-    const chunk = await this.#ownChunk(file, index, lengthOf(index));
+    const chunk = await ownChunk(this.#parts, file, index);
     if (chunk === null || promise === null) return 'skipped';
     const verdict = judgeAnswer(answer, receipt, chunk, lengthOf);
     if (verdict === 'right') return verdict;
@@ -223,22 +223,6 @@ export class Challenger {
       if (error instanceof Error && 'code' in error) return null;
       throw error;
     }
-  }
-
-  /** Our own chunk, compared with the manifest; null where it is we who have lost it. */
-  async #ownChunk(file: KeptFile, index: number, bytes: number): Promise<Uint8Array | null> {
-    const { chunks, overlay, store } = this.#parts;
-    const expected = manifestChunkDigests(decodeManifest(file.signed.manifest), index);
-    try {
-      const chunk = await chunks.read(file.fileId, index, 0, bytes);
-      if (digestsEqual(await overlay.digestChunk(chunk), expected)) return chunk;
-      await store.lost(file, index, 'its digests differ');
-    } catch (error) {
-      const code = error instanceof Error && 'code' in error ? error.code : null;
-      if (code !== 'rotten' && code !== 'missing') throw error;
-      await store.lost(file, index, code);
-    }
-    return null;
   }
 
   #doubt(
