@@ -4,6 +4,7 @@
  */
 import { once } from 'node:events';
 import type { Reading } from '@blocktorrent/protocol/reading.ts';
+import { filterFault, TOPIC_FILTER } from '@blocktorrent/protocol/topic-filter.ts';
 import type { Gateway } from './gateway.ts';
 import type { ControlCall, ControlHandler } from './runtime/control.ts';
 
@@ -52,7 +53,6 @@ const HEAD_BYTES = 512;
 const SAMPLES_SHOWN_MAX = 50;
 /** Readings shown a second, to one tap. */
 const TAP_LINES_MAX = 200;
-const FILTER_CHARS_MAX = 65_535;
 
 /** Routes `dead-letters` and `tap`. */
 export function gatewayRoutes(gateway: Gateway | null): Record<string, ControlHandler> {
@@ -128,8 +128,9 @@ function shown(head: Uint8Array, bytes: number): Shown {
 }
 
 function filterOf(topic: unknown, route: string): string {
-  if (typeof topic === 'string' && topic !== '' && topic.length <= FILTER_CHARS_MAX) return topic;
-  throw refusal(`${route}: "topic" must be an MQTT topic filter`);
+  const fault = typeof topic === 'string' ? filterFault(topic) : 'it is no text';
+  if (typeof topic === 'string' && fault === null) return topic;
+  throw refusal(`${route}: "topic" must be ${TOPIC_FILTER}; here ${fault}`);
 }
 
 function present(gateway: Gateway | null): Gateway {

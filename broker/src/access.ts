@@ -6,13 +6,15 @@
  * with `$` [MQTT-4.7.2-1]; a name that is no single level of a topic fits no rule with `{user}` or
  * `{client}` in it. Rules are asked for at each publish, so that a new file counts at once.
  */
-import { matchesFilter } from '@blocktorrent/protocol/topic-filter.ts';
+import { filterFault, matchesFilter, TOPIC_FILTER } from '@blocktorrent/protocol/topic-filter.ts';
 import { z } from 'zod';
 import { isPasswordHash, type PasswordChecker } from './password.ts';
 import { parseYaml, readYamlFile } from './yaml-file.ts';
 
-const filter = z.string().refine(isFilter, {
-  error: "an MQTT topic filter: '+' fills a whole level, '#' the last one",
+const filter = z.string().superRefine((value, context) => {
+  const fault = filterFault(value);
+  if (fault === null) return;
+  context.addIssue({ code: 'custom', message: `${TOPIC_FILTER}; here ${fault}` });
 });
 const filters = z.array(filter, { error: 'a list of topic filters' }).default([]);
 const rules = { publish: filters, subscribe: filters };
@@ -171,13 +173,4 @@ export function covers(allowed: string, wanted: string): boolean {
     if (level !== '+' && level !== asked) return false;
   }
   return have.length === want.length;
-}
-
-function isFilter(text: string): boolean {
-  if (text === '' || text.includes('\0') || text.length > 1000) return false;
-  const levels = text.split('/');
-  return levels.every((level, index) => {
-    if (level === '#') return index === levels.length - 1;
-    return level === '+' || !/[+#]/.test(level);
-  });
 }

@@ -139,6 +139,7 @@ describe('every error of a configuration', () => {
     ['', false],
     ['site/+/x/#', true],
     ['#', true],
+    ['$share/group/a', false],
   ])('of a topic filter is found: %j', (topic, good) => {
     const mqtt = `mqtt:\n  brokers: [{ url: 'mqtt://127.0.0.1' }]\n  rules: [{ topic: '${topic}', value: /v }]\n`;
     expect(problemsOf(MINIMAL + mqtt).length === 0).toBe(good);

@@ -179,3 +179,33 @@ describe('blocktorrent decode', () => {
     expect((await decode('1')).code).toBe(2);
   });
 });
+
+describe('a topic that breaks MQTT', () => {
+  it.each([
+    ['tap', 'a/#/b'],
+    ['tap', ''],
+    ['dead-letters', '--topic', 'a/b#'],
+    ['decode', 'payload', '--rule', 'a+/b'],
+    ['decode', 'payload', '--topic', 'site/#'],
+    ['init', 'here', '--organisation', 'Org1MSP', '--topic', '#/a'],
+  ])('is refused by %s with what was expected: %j', async (...argv) => {
+    const { code, err } = await cli(argv);
+    const found = `found '${argv.at(-1)}'`;
+    expect([code, err]).toEqual([
+      2,
+      expect.stringMatching(/expected (an MQTT topic filter|the to)/),
+    ]);
+    expect(err).toContain(found);
+  });
+
+  it('is refused by the agent, too, whoever calls it', async () => {
+    const { gateway } = await running();
+    const routes = gatewayRoutes(gateway);
+    const call = { signal: AbortSignal.abort(), progress: () => undefined };
+    const says = "here '#' is not the last level";
+    const query = { topic: 'a/#/b', limit: 1 };
+    await expect(routes.tap?.(query, call)).rejects.toThrow(says);
+    await expect(routes['dead-letters']?.(query, call)).rejects.toThrow(says);
+    await expect(routes.tap?.({ topic: 5 }, call)).rejects.toThrow('here it is no text');
+  });
+});

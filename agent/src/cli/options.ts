@@ -1,4 +1,5 @@
 /** Parsers of command line values: each returns the value or says what was expected. */
+import { filterFault, TOPIC_FILTER } from '@blocktorrent/protocol/topic-filter.ts';
 import { CliError } from './cli-error.ts';
 import { EXIT } from './exit-codes.ts';
 
@@ -53,6 +54,19 @@ export function address(text: string): { host: string; port: number } {
   const [host, port] = [match?.[1] ?? match?.[2], Number(match?.[3])];
   if (host !== undefined && port >= 1 && port <= 65_535) return { host, port };
   throw wrong('host:port', text);
+}
+
+/** An MQTT topic filter [MQTT-4.7]. */
+export function topicFilter(text: string): string {
+  const fault = filterFault(text);
+  if (fault === null) return text;
+  throw wrong(`${TOPIC_FILTER}; here ${fault}`, text);
+}
+
+/** A topic as a message has it: no wildcard [MQTT-4.7.1-1]. */
+export function topicName(text: string): string {
+  if (filterFault(text) === null && !/[+#]/.test(text)) return text;
+  throw wrong("the topic of a message, without '+' and '#'", text);
 }
 
 const UNIT_MS: Readonly<Record<string, number>> = {

@@ -9,6 +9,7 @@ import { accessSync, constants, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { decodeRecipient } from '@blocktorrent/protocol/age-keys.ts';
 import { fromHex } from '@blocktorrent/protocol/bytes.ts';
+import { filterFault, TOPIC_FILTER } from '@blocktorrent/protocol/topic-filter.ts';
 import { z } from 'zod';
 
 /** Metadata: shown in the sample although it may be left out. */
@@ -108,12 +109,14 @@ export function endpoint(example: string) {
     .meta({ examples: [example] });
 }
 
-/** An MQTT topic filter, [MQTT-4.7.1-1] to [MQTT-4.7.1-3]. */
+/** An MQTT topic filter [MQTT-4.7]. */
 export function topicFilter() {
   return z
     .string()
-    .refine(isTopicFilter, {
-      error: "an MQTT topic filter: '+' fills a whole level, '#' the last one",
+    .superRefine((value, context) => {
+      const fault = filterFault(value);
+      if (fault === null) return;
+      context.addIssue({ code: 'custom', message: `${TOPIC_FILTER}; here ${fault}` });
     })
     .meta({ examples: ['site/#'] });
 }
@@ -221,13 +224,4 @@ function isRecipient(value: string): boolean {
   } catch {
     return false;
   }
-}
-
-function isTopicFilter(value: string): boolean {
-  if (value === '' || value.includes('\0') || Buffer.byteLength(value) > 65_535) return false;
-  const levels = value.split('/');
-  return levels.every((level, i) => {
-    if (level === '#') return i === levels.length - 1;
-    return level === '+' || !/[+#]/.test(level);
-  });
 }

@@ -193,6 +193,9 @@ function ruleSection() {
         report('`rebirth` with the decoder sparkplug only');
       }
       if (rule.topic.startsWith('$blocktorrent')) report('a topic that is not reserved');
+      if (rule.topic.startsWith('$share/')) {
+        report('a topic filter without a group: `share` of the broker names it');
+      }
       if (DOCUMENTS.includes(rule.decoder)) {
         if ((rule.value === undefined) === (rule.values === undefined)) {
           report('either `value` or `values`');

@@ -1,6 +1,6 @@
 /** `blocktorrent dead-letters`: payloads that no decoder took, and why, newest first. */
 import type { CliCommand } from '../command.ts';
-import { wholeNumber } from '../options.ts';
+import { topicFilter, wholeNumber } from '../options.ts';
 import { table, timeText } from '../output.ts';
 import { shortPayload } from '../payload-text.ts';
 
@@ -16,7 +16,7 @@ export const deadLettersCommand: CliCommand = {
   register(command, contextOf) {
     command
       .option('--limit <count>', 'how many, newest first', wholeNumber(1, 1_000), 50)
-      .option('--topic <filter>', 'only of these topics (MQTT topic filter)')
+      .option('--topic <filter>', 'only of these topics (MQTT topic filter)', topicFilter)
       .action(async ({ limit, topic }: Options) => {
         const { output, call } = contextOf();
         const letters = await call('dead-letters', { limit, topic: topic ?? null });

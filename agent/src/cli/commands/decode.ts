@@ -5,6 +5,7 @@ import type { DecodeTrial } from '../../ingest-trial.ts';
 import { CliError } from '../cli-error.ts';
 import type { CliCommand } from '../command.ts';
 import { EXIT } from '../exit-codes.ts';
+import { topicFilter, topicName } from '../options.ts';
 import { table } from '../output.ts';
 
 interface Options {
@@ -19,8 +20,12 @@ export const decodeCommand: CliCommand = {
   register(command, contextOf) {
     command
       .argument('<file>', 'file with one payload; - for standard input')
-      .option('--topic <topic>', 'topic that it would come by; the first rule that fits decides')
-      .option('--rule <filter>', 'instead: the rule with this topic filter')
+      .option(
+        '--topic <topic>',
+        'topic that it would come by; the first rule that fits decides',
+        topicName,
+      )
+      .option('--rule <filter>', 'instead: the rule with this topic filter', topicFilter)
       .action(async (file: string, { topic, rule }: Options) => {
         const { config, output } = contextOf();
         if ((topic === undefined) === (rule === undefined)) {

@@ -10,6 +10,7 @@ import type { CliCommand } from '../command.ts';
 import type { Context } from '../context.ts';
 import { EXIT } from '../exit-codes.ts';
 import { type Answers, makeHouse } from '../new-house.ts';
+import { topicFilter } from '../options.ts';
 
 interface InitOptions {
   readonly organisation?: string;
@@ -43,7 +44,7 @@ export const initCommand: CliCommand = {
       .option('--ledger-peer-organisation <msp>', "organisation of that peer (default: one's own)")
       .option('--ledger-tls-root <file>', "roots of that peer's TLS certificate; copied")
       .option('--broker <url>', 'MQTT broker (default: mqtt://127.0.0.1:1883)')
-      .option('--topic <filter>', 'MQTT topic filter of the readings', 'site/#')
+      .option('--topic <filter>', 'MQTT topic filter of the readings', topicFilter, 'site/#')
       .option(
         '--host <host...>',
         "names and addresses for the TLS certificate (default: the machine's)",

@@ -1,7 +1,7 @@
 /** `blocktorrent tap TOPIC`: readings as the running agent commits them, until Ctrl-C. */
 import type { TapLine } from '../../gateway-controls.ts';
 import type { CliCommand } from '../command.ts';
-import { wholeNumber } from '../options.ts';
+import { topicFilter, wholeNumber } from '../options.ts';
 import { timeText } from '../output.ts';
 import { shortPayload } from '../payload-text.ts';
 
@@ -11,7 +11,7 @@ export const tapCommand: CliCommand = {
   group: 'Agent:',
   register(command, contextOf) {
     command
-      .argument('[topic]', 'MQTT topic filter', '#')
+      .argument('[topic]', 'MQTT topic filter', topicFilter, '#')
       .option('--count <count>', 'end after so many', wholeNumber(1, 1_000_000_000))
       .action(async (topic: string, { count }: { count?: number }) => {
         const { output, call, signal } = contextOf();
