@@ -52,7 +52,7 @@ PRAGMA user_version = ${BATCH_VERSION};
 
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
--- How a decoder reads a kind of payload; field.path is a SQLite JSON path.
+-- How a decoder reads a kind of payload; field.path and unit_path are SQLite JSON paths.
 CREATE TABLE rule (
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
@@ -62,7 +62,9 @@ CREATE TABLE field (
   rule INTEGER NOT NULL REFERENCES rule (id),
   name TEXT NOT NULL,
   path TEXT NOT NULL,
+  -- Where the payload does not say it at unit_path.
   unit TEXT NOT NULL,
+  unit_path TEXT,
   PRIMARY KEY (rule, name)
 ) STRICT, WITHOUT ROWID;
 
@@ -142,7 +144,9 @@ WHERE r.refusal IS NOT NULL;
 
 CREATE VIEW samples AS
 SELECT r.seq, r.received_ms, COALESCE(r.received_ms - r.device_lag_ms, r.received_ms) AS time_ms,
-  s.name AS sensor, f.name AS name, f.unit AS unit,
+  s.name AS sensor, f.name AS name,
+  COALESCE(CASE WHEN f.unit_path IS NOT NULL AND json_valid(CAST(r.payload AS TEXT))
+    THEN NULLIF(json_extract(CAST(r.payload AS TEXT), f.unit_path), '') END, f.unit) AS unit,
   CASE WHEN json_valid(CAST(r.payload AS TEXT))
     THEN json_extract(CAST(r.payload AS TEXT), f.path) END AS value,
   r.flags >> 5 & 1 AS historical
@@ -177,7 +181,8 @@ export const BATCH_SQL = {
   putMeta: 'INSERT INTO meta VALUES (@key, @value) ON CONFLICT DO UPDATE SET value = @value',
   getMeta: 'SELECT value FROM meta WHERE key = @key',
   addRule: 'INSERT INTO rule (name, decoder) VALUES (@name, @decoder) ON CONFLICT DO NOTHING',
-  addField: 'INSERT INTO field SELECT id, @name, @path, @unit FROM rule WHERE name = @rule',
+  addField: `INSERT INTO field SELECT id, @name, @path, @unit, @unitPath FROM rule
+    WHERE name = @rule`,
   /** `rule` is a rule's name or null. */
   addTopic: `INSERT INTO topic (name, rule) VALUES (@name, (SELECT id FROM rule WHERE name = @rule))
     ON CONFLICT DO UPDATE SET name = name RETURNING id`,
