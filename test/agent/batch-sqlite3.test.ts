@@ -31,6 +31,22 @@ const RULES: readonly DecodeRule[] = [
     time: '/t',
     unit: 'Cel',
   },
+  {
+    topic: 'units/json',
+    decoder: 'json',
+    values: { a: '/a/v', b: '/b', c: '/7' },
+    unit: 'W',
+    units: { b: '%RH' },
+    unitAt: '/a/u',
+  },
+  {
+    topic: 'units/cbor',
+    decoder: 'cbor',
+    values: { a: '/a/v', b: '/b', c: '/7' },
+    unit: 'W',
+    units: { b: '%RH' },
+    unitAt: '/a/u',
+  },
   { topic: 'number', decoder: 'number', unit: 'Cel' },
   { topic: 'csv', decoder: 'csv', value: '/0' },
   { topic: 'influx', decoder: 'influx' },
@@ -188,6 +204,33 @@ it('shows a value whose pointer has a backslash, or a whole number that is a nam
     'named=2',
     'listed=3',
   ]);
+});
+
+it('shows each value with the unit that its payload says, or else its rule', async (context) => {
+  requireTool('sqlite3', context);
+  const documents = [
+    { a: { v: 1, u: 'mW' }, b: 2, 7: 3 },
+    { a: { v: 4, u: null }, b: 5 },
+    { a: { u: '' }, b: 6, 7: 7 },
+  ];
+  const wrong = { a: { v: 7, u: 8 } };
+  const shown = `SELECT group_concat(value || ' ' || unit) AS said FROM (SELECT CAST(s.value AS INTEGER) AS value,
+    unit FROM samples s JOIN readings USING (seq) WHERE s.value IS NOT NULL AND topic = `;
+  const [json, cbor, dead] = await ask(
+    [...documents, wrong].flatMap((document) => [
+      { topic: 'units/json', payload: Buffer.from(JSON.stringify(document)) },
+      { topic: 'units/cbor', payload: encodeCbor(document) },
+    ]),
+    `${shown}'units/json' ORDER BY 1)`,
+    `${shown}'units/cbor' ORDER BY 1)`,
+    'SELECT refusal FROM dead_letters',
+  );
+  const said = '1 mW,2 mW,3 mW,4 W,5 %RH,6 %RH,7 W';
+  expect([json, cbor]).toEqual([[{ said }], [{ said }]]);
+  expect(dead).toHaveLength(2);
+  expect(dead?.[0]?.refusal).toBe(
+    "unit at '/a/u': expected a text of at most 64 characters, found 8",
+  );
 });
 
 it('gives back every payload byte for byte, whatever its format and its bytes', async (context) => {

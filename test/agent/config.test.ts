@@ -177,6 +177,10 @@ describe('every error of a configuration', () => {
     const mqtt = `mqtt:\n  brokers: [{ url: 'mqtt://127.0.0.1' }]\n  ${forged}\n`;
     expect(problemsOf(MINIMAL + mqtt)[0]?.expected).toBe('a topic that is not reserved');
     expect(problem("decoder: csv, value: /0, separator: ', '")).toBe('one character');
+    expect(problem('decoder: influx, unitAt: /u')).toBe('no `unitAt`: influx describes itself');
+    expect(problem('values: { t: /t }, units: { h: Cel }')).toMatch('no unit of `h`');
+    expect(problem(`value: /t, unit: ${'x'.repeat(65)}`)).toMatch('at most 64 characters');
+    expect(problem('values: { t: /t }, units: { t: Cel }, unitAt: /u')).toBeUndefined();
   });
 
   it('of a budget of the disk that holds no two batches is found', () => {
@@ -354,7 +358,7 @@ describe('the sample', () => {
   it('passes with every setting uncommented, and then changes no default', () => {
     const all = sampleConfig()
       .replace(/^(\s*)#(?=[a-z])/gm, '$1')
-      .replace(/^ *values:.*\n/m, '');
+      .replace(/^ *(values|units):.*\n/gm, '');
     const config = parseConfig(all, '/etc/bt/a.yaml', {});
     const defaults = parseConfig(sampleConfig(), '/etc/bt/a.yaml', {});
     for (const section of ['batch', 'seal', 'distribute', 'consortium', 'log'] as const) {

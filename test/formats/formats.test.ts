@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readMeta, readReadings } from '@blocktorrent/agent/batch/batch-file.ts';
+import { hasRules, readMeta, readReadings } from '@blocktorrent/agent/batch/batch-file.ts';
 import { loadConfig } from '@blocktorrent/agent/config/load.ts';
 import { DUTY_LIST_MIGRATION } from '@blocktorrent/agent/consortium/duty-list.ts';
 import { nodeSha256 } from '@blocktorrent/agent/crypto/node-hasher.ts';
@@ -127,6 +127,14 @@ describe.each(VERSIONS)('the files of release %s', (version) => {
       expect(count).toBeGreaterThanOrEqual(10);
       const rows = database.prepare('SELECT count(*) AS n FROM readings').get();
       expect((rows as { n: number }).n).toBeGreaterThan(0);
+    });
+  });
+
+  it('include an open batch, which is closed where it lacks what today’s rules say', () => {
+    opened('gateway/batches/2.open.sqlite', (database) => {
+      const columns = database.prepare('SELECT name FROM pragma_table_info(?)').pluck();
+      expect(columns.all('field').includes('unit_path')).toBe(version !== '0.1.0');
+      expect(hasRules(database, [])).toBe(false);
     });
   });
 

@@ -151,17 +151,27 @@ function putMeta(
 
 /** Whether the file was begun with these very rules; if not, a new batch is due. */
 export function hasRules(database: Database, rules: readonly BatchRule[]): boolean {
+  const columns = database.pragma('table_info(field)') as { name: string }[];
+  // Files of releases up to 0.1.0 have none.
+  if (!columns.some(({ name }) => name === 'unit_path')) return false;
   const stored = database
     .prepare(
-      `SELECT r.name AS rule, r.decoder, f.name, f.path, f.unit FROM rule r
+      `SELECT r.name AS rule, r.decoder, f.name, f.path, f.unit, f.unit_path FROM rule r
        LEFT JOIN field f ON f.rule = r.id ORDER BY r.id, f.name`,
     )
     .raw()
     .all();
   const wanted = rules.flatMap(({ name, decoder, fields }) => {
-    if (fields.length === 0) return [[name, decoder, null, null, null]];
+    if (fields.length === 0) return [[name, decoder, null, null, null, null]];
     const sorted = [...fields].sort((a, b) => (a.name < b.name ? -1 : 1));
-    return sorted.map((field) => [name, decoder, field.name, field.path, field.unit]);
+    return sorted.map((field) => [
+      name,
+      decoder,
+      field.name,
+      field.path,
+      field.unit,
+      field.unitPath,
+    ]);
   });
   return JSON.stringify(stored) === JSON.stringify(wanted);
 }

@@ -19,6 +19,8 @@ export interface BatchRule {
     readonly path: string;
     /** '' if not known. */
     readonly unit: string;
+    /** SQLite JSON path of the unit, where payloads may say it; null otherwise. */
+    readonly unitPath: string | null;
   }[];
 }
 
@@ -31,22 +33,27 @@ export interface ConfiguredRule {
   /** JSON pointers to several values, by name. */
   readonly values?: Readonly<Record<string, string>>;
   readonly unit?: string;
+  /** Units by the names of `values`. */
+  readonly units?: Readonly<Record<string, string>>;
+  /** JSON pointer to the unit of all values, before `units` and `unit`. */
+  readonly unitAt?: string;
 }
 
 /** The file's rules from the configured ones; of two with the same filter the first holds. */
 export function batchRulesOf(rules: readonly ConfiguredRule[]): BatchRule[] {
   const byName = new Map<string, BatchRule>();
-  for (const { topic, decoder, value, values, unit } of rules) {
+  for (const { topic, decoder, value, values, unit = '', units, unitAt } of rules) {
     if (byName.has(topic)) continue;
     const pointers =
       decoder === 'json' ? { ...(value === undefined ? {} : { value }), ...values } : {};
     const fields = Object.entries(pointers).map(([name, pointer]) => ({
       name,
       path: jsonPathOf(pointer),
-      unit: unit ?? '',
+      unit: units?.[name] ?? unit,
+      unitPath: unitAt === undefined ? null : jsonPathOf(unitAt),
     }));
     // A plain number is JSON by itself.
-    if (decoder === 'number') fields.push({ name: 'value', path: '$', unit: unit ?? '' });
+    if (decoder === 'number') fields.push({ name: 'value', path: '$', unit, unitPath: null });
     byName.set(topic, { name: topic, filter: topic, decoder, fields });
   }
   return [...byName.values()];

@@ -4,6 +4,7 @@
  * Enters and leaves as in `schema.ts`. What one field alone cannot say of a broker or a rule is
  * checked here, too: a key without its certificate, a group where the version has none.
  */
+import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import { z } from 'zod';
 import {
   IN_SAMPLE,
@@ -117,7 +118,22 @@ function brokerSection(paths: PathFields) {
 
 /** Formats whose values the rule must point to; the others describe themselves. */
 const DOCUMENTS: readonly string[] = ['json', 'csv', 'cbor', 'msgpack'];
-const POINTERS = ['sensor', 'sequence', 'time', 'historical', 'value', 'values'] as const;
+const POINTERS = [
+  'sensor',
+  'sequence',
+  'time',
+  'historical',
+  'value',
+  'values',
+  'units',
+  'unitAt',
+] as const;
+
+/** As long as a batch can hold. */
+function unit() {
+  const error = `a unit of at most ${LIMITS.nameCharsMax} characters`;
+  return text(error, 'Cel').max(LIMITS.nameCharsMax, { error });
+}
 
 function ruleSection() {
   const columnName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, {
@@ -180,7 +196,15 @@ function ruleSection() {
         .boolean({ error: 'true or false' })
         .default(false)
         .describe('Ask a Sparkplug node for its births where messages are missing: a command!'),
-      unit: text('a unit', 'Cel').exactOptional().describe('Unit of the value (UCUM).'),
+      unit: unit().exactOptional().describe('Unit of the value (UCUM).'),
+      units: z
+        .record(columnName, unit())
+        .exactOptional()
+        .describe('Units by the names of `values`; `unit` for the others.')
+        .meta({ examples: [{ temperature: 'Cel', humidity: '%RH' }], alternative: true }),
+      unitAt: pointer('/unit')
+        .exactOptional()
+        .describe('JSON pointer to the unit, where payloads say it; `units` and `unit` where not.'),
       separator: z
         .string()
         .length(1, { error: 'one character' })
@@ -196,6 +220,10 @@ function ruleSection() {
       if (rule.topic.startsWith('$share/')) {
         report('a topic filter without a group: `share` of the broker names it');
       }
+      const unitless = Object.keys(rule.units ?? {}).find(
+        (name) => rule.values?.[name] === undefined,
+      );
+      if (unitless !== undefined) report(`no unit of \`${unitless}\`, which is none of \`values\``);
       if (DOCUMENTS.includes(rule.decoder)) {
         if ((rule.value === undefined) === (rule.values === undefined)) {
           report('either `value` or `values`');

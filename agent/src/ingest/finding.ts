@@ -70,8 +70,12 @@ export interface DecodeRule {
   /** To the one value, or to several by name: at least one of them must be in a payload. */
   readonly value?: string;
   readonly values?: Readonly<Record<string, string>>;
-  /** A unit that holds for all payloads; it is not looked for in them. */
+  /** Unit of all values. */
   readonly unit?: string;
+  /** Units by the names of `values`, before `unit`. */
+  readonly units?: Readonly<Record<string, string>>;
+  /** To the unit of all values, a text: before `units` and `unit`. */
+  readonly unitAt?: string;
   /** Between the columns of CSV. */
   readonly separator?: string;
 }

@@ -1,10 +1,11 @@
 /**
- * Payloads that are a document (JSON, CBOR, MessagePack, a CSV line): sensor, sequence, time and
- * values are found by JSON pointers (RFC 6901), the same for each of these formats.
+ * Payloads that are a document (JSON, CBOR, MessagePack, a CSV line): sensor, sequence, time, values
+ * and their unit are found by JSON pointers (RFC 6901), the same for each of these formats.
  *
  * Enters: a decoded document. Leaves: a finding. Throws DecodeError for a document in which none of
- * the rule's values is there, and for a sequence or time that is none.
+ * the rule's values is there, and for a sequence, time or unit that is none.
  */
+import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import type { Sample } from '@blocktorrent/protocol/reading.ts';
 import type { DecodeRule, Finding } from '../finding.ts';
 import { DecodeError } from './decode-error.ts';
@@ -30,6 +31,11 @@ interface Place {
   readonly numbered: boolean;
 }
 
+interface ValuePlace extends Place {
+  /** Where the document does not say it; '' if not known. */
+  readonly unit: string;
+}
+
 export interface DocumentOptions {
   /** The format's name in messages. */
   readonly format: string;
@@ -51,11 +57,13 @@ export function createDocumentReader(
   const historicalAt = placeOf('historical', rule.historical);
   const pointers = { ...(rule.value === undefined ? {} : { value: rule.value }), ...rule.values };
   const valuesAt = Object.entries(pointers).flatMap(([name, pointer]) => {
-    return placeOf(name, pointer) ?? [];
+    const place = placeOf(name, pointer);
+    return place === null ? [] : { ...place, unit: rule.units?.[name] ?? rule.unit ?? '' };
   });
   const wanted = valuesAt.map(({ pointer }) => `'${pointer}'`).join(' or ');
   const numberedAt = valuesAt.filter(({ numbered }) => numbered);
-  const unit = rule.unit ?? '';
+  const unitAt = placeOf('unit', rule.unitAt);
+  const beyondPaths = options.samples === 'beyond-paths';
   return (document) => {
     if (depthExceeds(document, DEPTH_MAX)) {
       throw new DecodeError(`${options.format} nested deeper than ${DEPTH_MAX} levels`);
@@ -63,14 +71,13 @@ export function createDocumentReader(
     if (!valuesAt.some(({ at }) => find(document, at) !== undefined)) {
       throw new DecodeError(`no value at ${wanted}`);
     }
+    const unit = unitAt === null ? null : unitOf(document, unitAt, beyondPaths);
     return {
       sensor: sensorAt === null ? null : sensorOf(document, sensorAt),
       deviceSeq: sequenceAt === null ? null : sequenceOf(document, sequenceAt),
       deviceMs: timeAt === null ? null : timeOf(document, timeAt, rule.timeUnit ?? 'ms'),
       historical: historicalAt === null ? null : historicalOf(document, historicalAt),
-      samples: samplesOf(document, options.samples === 'all' ? valuesAt : numberedAt, unit, {
-        beyondPaths: options.samples === 'beyond-paths',
-      }),
+      samples: samplesOf(document, beyondPaths ? numberedAt : valuesAt, { unit, beyondPaths }),
     };
   };
 }
@@ -172,18 +179,36 @@ function historicalOf(document: unknown, { at, pointer }: Place): boolean | null
   );
 }
 
+/** Null where the document says none: also where a JSON path, which the views go by, finds none. */
+function unitOf(document: unknown, { at, pointer }: Place, beyondPaths: boolean): string | null {
+  const value = beyondPaths && hasNumberAsName(document, at) ? null : find(document, at);
+  if (value === undefined || value === null || value === '') return null;
+  if (typeof value === 'string' && value.length <= LIMITS.nameCharsMax && value.isWellFormed()) {
+    return value;
+  }
+  throw new DecodeError(
+    `unit at '${pointer}': expected a text of at most ${LIMITS.nameCharsMax} characters, found ${shown(value)}`,
+  );
+}
+
+interface SampleOptions {
+  /** What the document says; null for nothing. */
+  readonly unit: string | null;
+  readonly beyondPaths: boolean;
+}
+
 function samplesOf(
   document: unknown,
-  places: readonly Place[],
-  unit: string,
-  { beyondPaths }: { readonly beyondPaths: boolean },
+  places: readonly ValuePlace[],
+  { unit, beyondPaths }: SampleOptions,
 ): readonly Sample[] {
   // The usual case of JSON: nothing is made for it.
   if (places.length === 0) return NO_SAMPLES;
-  return places.flatMap(({ name, at }) => {
+  return places.flatMap(({ name, at, unit: usual }) => {
     if (beyondPaths && !hasNumberAsName(document, at)) return [];
     const value = sampleValueOf(find(document, at));
-    return value === null ? [] : [{ sensor: null, name, unit, timeMs: null, value }];
+    const found = { sensor: null, name, unit: unit ?? usual, timeMs: null, value };
+    return value === null ? [] : [{ ...found, value }];
   });
 }
 
