@@ -18,7 +18,7 @@ const SERIES =
 const FIELD_KEY = /(?:[^\\ ,=\n]|\\[^\n])+=/y;
 /** Text may have line breaks. */
 const TEXT_VALUE = /"((?:[^"\\]|\\[\s\S])*)"/y;
-const PLAIN_VALUE = /[^ ,\n]+/y;
+const PLAIN_VALUE = /[^ ,\r\n]+/y;
 const TIME = / +(-?\d{1,20})/y;
 const LINE_END = /[ \r]*(?:\n|$)/y;
 const NO_READING = /(?:[ \t\r]*\n|[ \t]*#[^\n]*(?:\n|$))*[ \t\r]*/y;

@@ -12,6 +12,8 @@ import { DecodeError } from './decode-error.ts';
 
 /** SenML version that is understood; packs say so by `bver`. */
 const VERSION = 10;
+/** The same with units of the secondary registry (RFC 9100 §3): they are kept as they are, too. */
+const VERSION_SECONDARY_UNITS = 26;
 const RELATIVE_BELOW_SECONDS = 2 ** 28;
 const VALUES = ['v', 'vs', 'vb', 'vd'] as const;
 
@@ -62,7 +64,10 @@ function takeBase(record: SenmlRecord, base: Base): void {
     if (label.endsWith('_')) throw new DecodeError(`SenML: the field '${label}' is not understood`);
   }
   const version = number(record, 'bver') ?? VERSION;
-  if (version > VERSION) throw new DecodeError(`SenML: version ${version}, at most ${VERSION}`);
+  if (version > VERSION && version !== VERSION_SECONDARY_UNITS)
+    throw new DecodeError(
+      `SenML: version ${version}, expected at most ${VERSION}, or ${VERSION_SECONDARY_UNITS}`,
+    );
   base.name = text(record, 'bn') ?? base.name;
   base.timeSeconds = number(record, 'bt') ?? base.timeSeconds;
   base.unit = text(record, 'bu') ?? base.unit;

@@ -11,6 +11,7 @@ import type { Sample } from '@blocktorrent/protocol/reading.ts';
 import type { DecodeRule, Decoder, DecoderInput, DecoderMemory, Finding } from '../finding.ts';
 import { DecodeError } from './decode-error.ts';
 import { sampleValueOf } from './document.ts';
+import { sparkplugArray } from './sparkplug-arrays.ts';
 import { Births, type BornMetric, dies, missingBefore } from './sparkplug-births.ts';
 import {
   readSparkplugPayload,
@@ -127,6 +128,7 @@ function sampleOf(metric: SparkplugMetric, birth: BornMetric | null): Sample[] {
 const DATATYPE = { int8: 1, int16: 2, int32: 3, int64: 4, dateTime: 13 } as const;
 
 function typed(value: SparkplugMetric['value'], datatype: number | null): unknown {
+  if (value instanceof Uint8Array) return sparkplugArray(value, datatype) ?? value;
   if (typeof value !== 'bigint') return value;
   if (datatype === DATATYPE.int8) return BigInt.asIntN(8, value);
   if (datatype === DATATYPE.int16) return BigInt.asIntN(16, value);
