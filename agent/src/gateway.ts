@@ -232,8 +232,10 @@ export class Gateway {
       disk: this.#diskStatus(),
       anchor: this.#anchorer.status,
       quarantine: this.#quarantine.list(),
-      brokers: this.#sources.map(({ state: { url, subscribed, reason, sessionsLost } }) => {
-        return { url, connected: subscribed, reason, sessionsLost };
+      brokers: this.#sources.map(({ state }) => {
+        const { url, subscribed, refused, sessionsLost } = state;
+        const refusal = refused.length === 0 ? null : `not granted: ${refused.join(', ')}`;
+        return { url, connected: subscribed, reason: state.reason ?? refusal, sessionsLost };
       }),
     };
   }

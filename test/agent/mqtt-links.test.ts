@@ -1,16 +1,20 @@
 /** Links to brokers as a configuration says them: TLS, passwords, MQTT 5, status, groups. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { statusText } from '@blocktorrent/agent/cli/status-text.ts';
 import { parseConfig } from '@blocktorrent/agent/config/load.ts';
+import type { AgentStatus } from '@blocktorrent/agent/controls.ts';
 import { readSparkplugPayload } from '@blocktorrent/agent/ingest/decoders/sparkplug-payload.ts';
+import { readiness } from '@blocktorrent/agent/readiness.ts';
 import { startBroker } from '@blocktorrent/broker/broker.ts';
 import type { Reading } from '@blocktorrent/protocol/reading.ts';
 import { connectAsync, type IClientOptions, type MqttClient } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { gatewayConfig, startGateway, type TestGateway } from '../support/gateway.ts';
 import { type Mosquitto, startMosquitto } from '../support/mosquitto.ts';
+import { type Answer, CONNACK, publishPacket, startStub } from '../support/mqtt-stub.ts';
 import { aFolder } from '../support/readings.ts';
 import { aPayload, aTopic } from '../support/sparkplug.ts';
 import { makeTlsFiles } from '../support/tls-files.ts';
@@ -79,6 +83,13 @@ function watched(gateway: TestGateway): Reading[] {
   return readings;
 }
 
+/** Of an agent of which only its links are looked at. */
+const NO_STATUS = {
+  ...{ mspId: 'Org1MSP', name: 'a', roles: ['ingest'], epoch: 1, peers: 1, files: {}, sources: [] },
+  ...{ uplink: { ciphertextBytes: 0, sentBytes: 0 }, overdue: { count: 0, oldestMs: null } },
+  ...{ clock: { waiting: null }, store: null, host: null, upkeep: null, problems: [] },
+} as unknown as AgentStatus;
+
 const textOf = ({ payload }: Reading): string => Buffer.from(payload).toString();
 
 describe('a link by TLS', () => {
@@ -123,6 +134,20 @@ describe('a link by TLS', () => {
     const without = aGateway(url, { broker: `caFile: '${file('ca.pem')}'`, name: 'gateway-2' });
     await vi.waitFor(() => expect(linkOf(without)?.reason).not.toBe('not started'));
     expect(linkOf(without)?.connected).toBe(false);
+  });
+
+  it('whose files are not what they should be is said, stops no other, and gets right', async () => {
+    const lines = [...tlsLines(), 'require_certificate true', 'use_identity_as_username true'];
+    const { url } = await aMosquitto(lines, { scheme: 'mqtts' });
+    // As after the first half of a renewal.
+    copyFileSync(file('stranger.key'), file('own.key'));
+    const own = `certFile: '${file('gateway.pem')}', keyFile: '${file('own.key')}'`;
+    const gateway = aGateway(url, { broker: `caFile: '${file('ca.pem')}', ${own}` });
+    const other = aGateway(url, { broker: `caFile: '${file('ca.key')}'`, name: 'gateway-2' });
+    await vi.waitFor(() => expect(linkOf(gateway)?.reason).toMatch(/key values mismatch/));
+    await vi.waitFor(() => expect(linkOf(other)?.reason).toMatch(/certificate|PEM/));
+    copyFileSync(file('gateway.key'), file('own.key'));
+    await subscribed(gateway);
   });
 });
 
@@ -288,6 +313,44 @@ describe('MQTT 5', () => {
   }
 });
 
+describe('a broker that refuses', () => {
+  it('every version of MQTT is asked less and less often', async () => {
+    const atMs: number[] = [];
+    const server = await aStub((socket, packet) => {
+      atMs.push(performance.now());
+      const version = packet[8];
+      socket.end(version === 5 ? Buffer.from([0x20, 3, 0, 132, 0]) : Buffer.from([0x20, 2, 0, 1]));
+    });
+    const gateway = aGateway(server.url);
+    await vi.waitFor(() => expect(atMs.length).toBeGreaterThanOrEqual(5), 10_000);
+    // 0, then the half at least of 250, 500 and 1,000 ms.
+    expect((atMs[4] ?? 0) - (atMs[0] ?? 0)).toBeGreaterThan(850);
+    expect(linkOf(gateway)?.reason).toContain('rotocol version');
+  });
+});
+
+describe('a topic that the broker does not grant', () => {
+  it('is in the status, and keeps no other from coming', async () => {
+    const users = join(folder, 'users.yaml');
+    writeFileSync(users, "anonymous: { publish: ['#'], subscribe: ['site/#'] }\n");
+    const broker = await startBroker({ port: 0, usersFile: users });
+    cleanUps.push(() => broker.stop());
+    const url = `mqtt://${broker.address}`;
+    const rules = '[{ topic: "site/#", value: /value }, { topic: "yard/+", value: /value }]';
+    const gateway = aGateway(url, { rules });
+    const readings = watched(gateway);
+    const reason = 'not granted: yard/+: refused with code 128';
+    await vi.waitFor(() => expect(linkOf(gateway)).toMatchObject({ connected: false, reason }));
+    const status = { ...NO_STATUS, ...gateway.gateway.counts() };
+    expect(statusText(status)).toContain(
+      `\nbrokers   0 of 1 subscribed at\nALARM     broker ${url}`,
+    );
+    expect(readiness(status).reasons.join()).toContain(reason);
+    await (await aClient(url)).publishAsync('site/a', '{"value":1}', { qos: 1 });
+    await vi.waitFor(() => expect(readings).toHaveLength(1));
+  });
+});
+
 describe('several brokers', () => {
   it('are all subscribed at, whatever they speak, and one that is away stops no other', async () => {
     const { url } = await aMosquitto();
@@ -404,38 +467,8 @@ async function aProxy(target: number): Promise<{ port: number; cut(): void }> {
   };
 }
 
-/** A server that answers packets as it is told; a packet comes in one piece here. */
-async function aStub(
-  answer: (socket: Socket, packet: Buffer) => void,
-): Promise<{ readonly url: string }> {
-  const sockets: Socket[] = [];
-  const server = createServer((socket) => {
-    sockets.push(socket);
-    socket.on('error', () => undefined);
-    socket.on('data', (packet: Buffer) => answer(socket, packet));
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  cleanUps.push(() => {
-    for (const socket of sockets) socket.destroy();
-    return new Promise((resolve) => server.close(resolve));
-  });
-  const address = server.address();
-  return {
-    url: `mqtt://127.0.0.1:${address !== null && typeof address === 'object' ? address.port : 0}`,
-  };
-}
-
-/** CONNACK, accepted, session not present, no properties. */
-const CONNACK = Buffer.from([0x20, 3, 0, 0, 0]);
-
-/** A PUBLISH of MQTT 5 at QoS 1 with a topic alias. */
-function publishPacket(topic: string, messageId: number, alias: number, payload: string): Buffer {
-  const name = Buffer.from(topic);
-  const body = Buffer.concat([
-    Buffer.from([0, name.length]),
-    name,
-    Buffer.from([0, messageId, 3, 0x23, 0, alias]),
-    Buffer.from(payload),
-  ]);
-  return Buffer.concat([Buffer.from([0x32, body.length]), body]);
+async function aStub(answer: Answer): Promise<{ readonly url: string }> {
+  const stub = await startStub(answer);
+  cleanUps.push(stub.stop);
+  return stub;
 }

@@ -125,7 +125,7 @@ describe('status', () => {
   it('says that transactions wait, and why', () => {
     const clock = { state: 'unsynchronised', waiting: 'timesyncd has not yet' } as const;
     const files = { available: 0, void: 0 } as AgentStatus['files'];
-    const facts = { epoch: null, peers: 0, files, brokers: [], stuck: [], clock };
+    const facts = { epoch: null, peers: 0, files, brokers: [], sources: [], stuck: [], clock };
     expect(statusLine(facts)).toMatch(/^WAITING: timesyncd has not yet; /);
     const status = {
       ...{

@@ -21,6 +21,7 @@ export function statusText(status: AgentStatus): string {
       `readings  ${readings}, ${openReadings} in the open batch, ${deadLetters} dead letters`,
     );
   }
+  lines.push(...sourceLines(status));
   if (status.disk !== null) {
     const { usedBytes, maxBytes, alarm } = status.disk;
     lines.push(`disk      ${bytesText(usedBytes)} of ${bytesText(maxBytes)}`);
@@ -53,6 +54,26 @@ export function statusText(status: AgentStatus): string {
   for (const { id, stage, error } of problems)
     lines.push(`problem   file ${id} (${stage}): ${error}`);
   return lines.join('\n');
+}
+
+/** Brokers, and whatever gives no readings now. */
+function sourceLines({ brokers, sources }: Pick<AgentStatus, 'brokers' | 'sources'>): string[] {
+  const lines: string[] = [];
+  if (brokers.length > 0) {
+    const count = brokers.filter(({ connected }) => connected).length;
+    lines.push(`brokers   ${count} of ${brokers.length} subscribed at`);
+  }
+  for (const { url, connected, reason, sessionsLost } of brokers) {
+    if (!connected) lines.push(`ALARM     broker ${url}: ${reason ?? 'not subscribed yet'}`);
+    if (sessionsLost > 0) {
+      const times = sessionsLost === 1 ? 'once' : `${sessionsLost} times`;
+      lines.push(`ALARM     broker ${url} forgot our session, and what it kept for us: ${times}`);
+    }
+  }
+  for (const { kind, name, reason } of sources) {
+    if (reason !== null) lines.push(`ALARM     ${kind} ${name}: ${reason}`);
+  }
+  return lines;
 }
 
 /** Memory and disk always; temperature, throttling and wear where they are known. */

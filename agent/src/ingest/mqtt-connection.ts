@@ -90,7 +90,7 @@ export class MqttConnection implements Delivery {
       events.connected(sessionPresent);
     });
     this.#client.on('error', (error) => {
-      this.#reason ??= error.message;
+      this.#reason ??= error.message.trim();
       const code = 'code' in error ? error.code : undefined;
       if (VERSION_REFUSED.includes(code)) this.#versionRefused = true;
       if (NOT_AUTHORISED.includes(code)) this.#notAuthorised = true;

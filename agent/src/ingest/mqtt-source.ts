@@ -101,6 +101,8 @@ export class MqttSource {
   #connection: MqttConnection | null = null;
   #timer: NodeJS.Timeout | null = null;
   #connectedAtMs: number | null = null;
+  /** The last attempt ended because of the version. */
+  #versionRefused = false;
   #stopped = true;
 
   constructor(options: MqttSourceOptions) {
@@ -149,20 +151,18 @@ export class MqttSource {
 
   #connect(): void {
     this.#timer = null;
-    let clientOptions: IClientOptions;
-    try {
-      clientOptions = this.#clientOptions();
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      this.#onEnded({ ...NEVER_CONNECTED, reason });
-      return;
-    }
     const { url, sink } = this.#options;
-    const connection = new MqttConnection(url, clientOptions, sink, {
-      connected: (sessionPresent) => this.#onConnected(connection, sessionPresent),
-      ended: (end) => this.#onEnded(end),
-    });
-    this.#connection = connection;
+    try {
+      const connection = new MqttConnection(url, this.#clientOptions(), sink, {
+        connected: (sessionPresent) => this.#onConnected(connection, sessionPresent),
+        ended: (end) => this.#onEnded(end),
+      });
+      this.#connection = connection;
+    } catch (error) {
+      // They may be renewed just now.
+      const reason = error instanceof Error ? `${error.message}${filesHint(error)}` : String(error);
+      this.#onEnded({ ...NEVER_CONNECTED, reason });
+    }
   }
 
   #onConnected(connection: MqttConnection, sessionPresent: boolean): void {
@@ -240,7 +240,10 @@ export class MqttSource {
     if (this.#stopped) return;
     const other = this.#otherVersion(end);
     if (other !== null) this.#setState({ version: other });
-    const waitMs = other !== null && end.versionRefused ? 0 : this.#backoff.next(uptimeMs);
+    // The other version at once, but no third time: there may be none that the broker takes.
+    const atOnce = other !== null && end.versionRefused && !this.#versionRefused;
+    this.#versionRefused = end.versionRefused;
+    const waitMs = atOnce ? 0 : this.#backoff.next(uptimeMs);
     log.warn('no connection to broker', { url, reason, waitMs: Math.round(waitMs) });
     this.#timer = setTimeout(() => this.#connect(), waitMs);
   }
@@ -295,4 +298,9 @@ function willOf({ topic, name }: StatusTopic) {
 /** Brokers refuse a whole connection for a will that may not be published. */
 function willHint({ topic }: StatusTopic): string {
   return ` (user, password, or the right to publish on '${topic}': see mqtt.statusTopic)`;
+}
+
+/** OpenSSL does not say of which file it speaks. */
+function filesHint(error: NodeJS.ErrnoException): string {
+  return error.code?.startsWith('ERR_OSSL') ? ' (caFile, or certFile and its keyFile)' : '';
 }
