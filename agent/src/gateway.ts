@@ -27,7 +27,12 @@ import type { DecoderMemory } from './ingest/finding.ts';
 import { Ingest, type IngestMetrics, ownReading, type ReadingStore } from './ingest/ingest.ts';
 import { MqttSource, type MqttSourceState, type SubscriptionMemory } from './ingest/mqtt-source.ts';
 import { Rebirths } from './ingest/rebirths.ts';
-import { CURSOR_SAMPLE, type SourceState, TableSource } from './ingest/table-source.ts';
+import {
+  CURSOR_SAMPLE,
+  type Cursor,
+  type SourceState,
+  TableSource,
+} from './ingest/table-source.ts';
 import { Taps } from './ingest/taps.ts';
 import { linkOf, statusTopicOf } from './mqtt-link.ts';
 import { systemClock } from './runtime/clock.ts';
@@ -352,18 +357,22 @@ export class Gateway {
 
   #tableSource(table: Table, memory: DecoderMemory): TableSource {
     const { config, metrics, log } = this.#house;
+    const store = this.#store;
     const { file, table: name, topic } = table;
     const key = `cursor/${JSON.stringify([file, name, topic])}`;
-    // The batches know best: the memory is told after them.
-    const newest = newestSample(this.#store.newestFirst(), topic, CURSOR_SAMPLE);
-    const remembered = memory.get(key);
-    const start = newest ?? (remembered === null ? null : (JSON.parse(remembered) as string));
     return new TableSource({
       ...table,
       rowsMax: config.batch.commitMaxReadings,
       openReadOnly,
       sink: this.#ingest,
-      start,
+      // The batches know best: the memory is told after them.
+      newest() {
+        const remembered = memory.get(key);
+        return (
+          newestSample(store.newestFirst(), topic, CURSOR_SAMPLE) ??
+          (remembered === null ? null : (JSON.parse(remembered) as Cursor))
+        );
+      },
       remember: (cursor) => memory.put(key, JSON.stringify(cursor)),
       admits: () => this.#disk.admits(topic, systemClock.nowMs()),
       onTaken: (rows) => metrics.add('ingestTableRows', rows),

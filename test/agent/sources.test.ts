@@ -10,8 +10,13 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { newestSample } from '@blocktorrent/agent/batch/newest-sample.ts';
 import { parseConfig } from '@blocktorrent/agent/config/load.ts';
-import { canonicalRow, TableSource } from '@blocktorrent/agent/ingest/table-source.ts';
+import {
+  CURSOR_SAMPLE,
+  canonicalRow,
+  TableSource,
+} from '@blocktorrent/agent/ingest/table-source.ts';
 import {
   WATCHED_FOLDER_MIGRATION,
   WatchedFolder,
@@ -24,7 +29,7 @@ import { type Database, openDatabase, openReadOnly } from '@blocktorrent/agent/r
 import type { Reading } from '@blocktorrent/protocol/reading.ts';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { gatewayConfig, startGateway, type TestGateway } from '../support/gateway.ts';
-import { openStore } from '../support/ingest.ts';
+import { createIngest, openStore } from '../support/ingest.ts';
 import { startNode } from '../support/process.ts';
 import { aFolder } from '../support/readings.ts';
 import { Seeded, seedOfRun } from '../support/seeded.ts';
@@ -114,7 +119,13 @@ describe('a table', () => {
     let taken: (() => void) | undefined;
     const source = new TableSource({
       ...{ file: path('rows.sqlite'), table: 'row', cursor: 'id', topic: 't', everyMs: 60_000 },
-      ...{ rowsMax: 500, start: null, log: silentLog, remember: () => undefined, openReadOnly },
+      ...{
+        rowsMax: 500,
+        newest: () => null,
+        log: silentLog,
+        remember: () => undefined,
+        openReadOnly,
+      },
       admits: () => true,
       sink: {
         take: (message, from) => {
@@ -154,6 +165,43 @@ describe('a table', () => {
     rows.exec('CREATE TABLE later (value REAL); INSERT INTO later VALUES (2)');
     await vi.waitFor(() => expect(readings.map(textOf)).toEqual(['{"value":2}']));
     expect(gateway.gateway.tables[0]?.reason).toBeNull();
+  });
+
+  it('gives no row again whose sync failed: it is in the batch', async () => {
+    const store = openStore(path('batches'));
+    cleanUps.push(() => store.stop());
+    let broken = true;
+    const failing = {
+      get nextSeq() {
+        return store.nextSeq;
+      },
+      write: (readings: readonly Reading[]) => store.write(readings),
+      sync: () => (broken ? Promise.reject(new Error('disk failed')) : store.sync()),
+      syncNow() {
+        if (broken) throw new Error('disk failed');
+        store.syncNow();
+      },
+    };
+    const remembered: unknown[] = [];
+    insert(3);
+    const source = new TableSource({
+      ...{ file: path('rows.sqlite'), table: 'row', cursor: 'id', columns: ['value'] },
+      ...{ topic: 't/rows', everyMs: 10, rowsMax: 2, log: silentLog, openReadOnly },
+      newest: () => newestSample(store.newestFirst(), 't/rows', CURSOR_SAMPLE),
+      remember: (cursor) => remembered.push(cursor),
+      admits: () => true,
+      sink: createIngest(failing, { maxDelayMs: 1e6 }),
+    });
+    cleanUps.push(() => source.stop());
+    source.start();
+    // It has looked again, and no row is known to be on the disk.
+    await vi.waitFor(() => expect(store.nextSeq).toBe(4));
+    expect(remembered).toEqual([]);
+    broken = false;
+    insert(1);
+    await vi.waitFor(() => expect(store.durable.lastSeq).toBe(4));
+    const cursors = [...store.recent(100)].map(({ samples }) => samples.at(-1)?.value);
+    expect(cursors).toEqual([1, 2, 3, 4]);
   });
 
   it('that somebody else has locked stops nothing but itself', async () => {

@@ -29,8 +29,8 @@ export interface TableSourceOptions {
   readonly rowsMax: number;
   readonly openReadOnly: (path: string, busyTimeoutMs: number) => Database;
   readonly sink: MessageSink;
-  /** Cursor of the last row that is in a batch; null for none. */
-  readonly start: Cursor | null;
+  /** Cursor of the last row that is in a batch, synced or not; null for none. */
+  readonly newest: () => Cursor | null;
   /** Keeps the cursor, besides the batches. */
   readonly remember: (cursor: Cursor) => void;
   /** Whether readings of this topic are taken now. */
@@ -66,14 +66,15 @@ interface Row {
 /** See the header. */
 export class TableSource {
   readonly #options: TableSourceOptions;
-  #cursor: Cursor | null;
+  #cursor: Cursor | null = null;
+  /** Only the batches know where it stands: at the start, and when rows may be there unacknowledged. */
+  #isUnsure = true;
   #reason: string | null = null;
   #timer: NodeJS.Timeout | null = null;
   #stopped = true;
 
   constructor(options: TableSourceOptions) {
     this.#options = options;
-    this.#cursor = options.start;
   }
 
   get state(): SourceState {
@@ -114,8 +115,10 @@ export class TableSource {
 
   /** Whether there may be more rows. Throws when there is a reason why these are in no batch. */
   #page(): boolean {
-    const { topic, sink, admits, remember, onTaken } = this.#options;
+    const { topic, sink, admits, newest, remember, onTaken } = this.#options;
     if (!admits()) throw new Error('the disk is full, and new readings are not taken: rows wait');
+    if (this.#isUnsure) this.#cursor = newest();
+    this.#isUnsure = false;
     const { rows, isFull } = this.#rows();
     const page = new Page();
     for (const [index, { cursor, payload }] of rows.entries()) {
@@ -132,7 +135,10 @@ export class TableSource {
       remember(last.cursor);
       onTaken?.(page.acknowledged);
     }
-    if (page.failure !== null) throw new Error(page.failure);
+    if (page.failure !== null) {
+      this.#isUnsure = true;
+      throw new Error(page.failure);
+    }
     return isFull;
   }
 
