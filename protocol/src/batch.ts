@@ -148,11 +148,11 @@ SELECT r.seq, r.received_ms, COALESCE(r.received_ms - r.device_lag_ms, r.receive
   COALESCE(CASE WHEN f.unit_path IS NOT NULL AND json_valid(CAST(r.payload AS TEXT))
     THEN NULLIF(json_extract(CAST(r.payload AS TEXT), f.unit_path), '') END, f.unit) AS unit,
   CASE WHEN json_valid(CAST(r.payload AS TEXT))
-    THEN json_extract(CAST(r.payload AS TEXT), f.path) END AS value,
+    THEN NULLIF(json_extract(CAST(r.payload AS TEXT), f.path), '') END AS value,
   r.flags >> 5 & 1 AS historical
 FROM reading r JOIN topic t ON t.id = r.topic JOIN field f ON f.rule = t.rule
 LEFT JOIN sensor s ON s.id = r.sensor
-WHERE r.refusal IS NULL AND r.duplicate_of IS NULL
+WHERE r.refusal IS NULL AND r.duplicate_of IS NULL AND value IS NOT NULL
 UNION ALL
 SELECT r.seq, r.received_ms, r.received_ms - COALESCE(p.lag_ms, r.device_lag_ms, 0),
   s.name, m.name, m.unit, COALESCE(p.value, p.text), r.flags >> 5 & 1
@@ -165,7 +165,7 @@ CREATE VIEW latest AS
 SELECT sensor, name, value, unit, time_ms, seq FROM (
   SELECT sensor, name, value, unit, time_ms, seq,
     max(printf('%d %016d %016d', NOT historical, seq, time_ms))
-  FROM samples WHERE value IS NOT NULL GROUP BY sensor, name
+  FROM samples GROUP BY sensor, name
 );
 
 CREATE VIEW hourly AS

@@ -111,8 +111,8 @@ function filled() {
   db.prepare(BATCH_SQL.addRule).run({ name: 'cold', decoder: 'json' });
   db.prepare(BATCH_SQL.addRule).run({ name: 'lab', decoder: 'cbor' });
   const addField = db.prepare(BATCH_SQL.addField);
-  addField.run({ rule: 'cold', name: 'temperature', path: '$.t', unit: '°C' });
-  addField.run({ rule: 'cold', name: 'door', path: '$.door', unit: '' });
+  addField.run({ rule: 'cold', name: 'temperature', path: '$.t', unit: '°C', unitPath: null });
+  addField.run({ rule: 'cold', name: 'door', path: '$.door', unit: '', unitPath: null });
   for (const one of READINGS) {
     const named = one.topic === 'lab' ? 'lab' : 'cold';
     const rule = one.refusal === null ? named : null;
@@ -205,7 +205,6 @@ describe('batch file', () => {
     expect(db.prepare(sql).all()).toEqual([
       { seq: 1, value: -17 },
       { seq: 2, value: -16 },
-      { seq: 5, value: null },
       { seq: 6, value: 20.5 },
     ]);
     const latest =
