@@ -92,7 +92,7 @@ function valuesOf(rules: readonly DecodeRule[], reading: Reading): DecodeTrial['
     beginBatch(database, META, batchRules);
     new BatchWriter(database, META, batchRules).append([reading]);
     const rows = database.prepare(
-      `SELECT sensor, name, value, unit, time_ms AS timeMs FROM samples WHERE value IS NOT NULL`,
+      `SELECT sensor, name, value, unit, time_ms AS timeMs FROM samples`,
     );
     return rows.all() as DecodeTrial['values'];
   } finally {

@@ -34,7 +34,8 @@ const USAGE = `Usage: node sensors-sim/src/main.ts --log FILE [options]
   --repeat-times N          so often (default 1)
   --outage-every-s N --outage-s N  outages; what is measured meanwhile is sent after them, marked where
                             the format can say so; Sparkplug's node dies, and is born again
-  --clock-jump-every-s N --clock-jump-s M  the sensors' clocks jump by M (also negative), and back
+  --clock-jump-every-s N --clock-jump-s M  the sensors' clocks jump by M (back: --clock-jump-s=-M),
+                            and return
   --help`;
 
 /** Messages in flight: within the window that brokers allow by default, with room to spare. */

@@ -192,12 +192,13 @@ it('shows each of the times, the boot, the clock and every mark', async (context
   expect(shown).toEqual([{ seqs: '1,2,4,5,8' }]);
 });
 
-it('shows a value whose pointer has a backslash, or a whole number that is a name', async (context) => {
+it('shows values whose pointer has a backslash, or a whole number that is a name, and no others', async (context) => {
   requireTool('sqlite3', context);
   const payload = Buffer.from(JSON.stringify({ 'a\\b': 1, '7': 2, l: [3] }));
+  const nothing = Buffer.from(JSON.stringify({ v: '', l: [null] }));
   const [rows] = await ask(
-    [{ payload }],
-    'SELECT name, value FROM samples WHERE value IS NOT NULL ORDER BY value',
+    [{ payload }, { payload: nothing }],
+    'SELECT name, value FROM samples ORDER BY value',
   );
   expect(rows?.map(({ name, value }) => `${name}=${value}`)).toEqual([
     'odd=1',
@@ -215,7 +216,7 @@ it('shows each value with the unit that its payload says, or else its rule', asy
   ];
   const wrong = { a: { v: 7, u: 8 } };
   const shown = `SELECT group_concat(value || ' ' || unit) AS said FROM (SELECT CAST(s.value AS INTEGER) AS value,
-    unit FROM samples s JOIN readings USING (seq) WHERE s.value IS NOT NULL AND topic = `;
+    unit FROM samples s JOIN readings USING (seq) WHERE topic = `;
   const [json, cbor, dead] = await ask(
     [...documents, wrong].flatMap((document) => [
       { topic: 'units/json', payload: Buffer.from(JSON.stringify(document)) },

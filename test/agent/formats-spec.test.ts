@@ -340,7 +340,11 @@ describe('MessagePack, the types of its specification', () => {
   });
 
   it.each(['c1', 'd90261', 'cd00', 'c9000000', '92 01', '81 a161'])('%s is none', (item) => {
-    expect(() => read(item)).toThrow();
+    expect(() => read(item)).toThrow(/messagepack|msgpack/i);
+  });
+
+  it('is one item: what follows it is said to be none of it', () => {
+    expect(() => find('msgpack', hex('0102'), { value: '' })).toThrow('not msgpack: Extra 1 of 2');
   });
 });
 

@@ -9,6 +9,7 @@ import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import { matchesFilter } from '@blocktorrent/protocol/topic-filter.ts';
 import { createCborDecoder } from './decoders/cbor.ts';
 import { createCsvDecoder } from './decoders/csv.ts';
+import { DecodeError } from './decoders/decode-error.ts';
 import { createInfluxDecoder } from './decoders/influx.ts';
 import { createJsonDecoder } from './decoders/json.ts';
 import { createMsgpackDecoder } from './decoders/msgpack.ts';
@@ -65,6 +66,7 @@ export function createDecode(
 ): Decode {
   const decoders = rules.map((rule) => ({
     filter: rule.topic,
+    format: rule.decoder,
     historicalAfterMs: rule.historicalAfterMs ?? HISTORICAL_AFTER_MS,
     decoder: DECODERS[rule.decoder](rule, memory),
   }));
@@ -95,7 +97,7 @@ export function createDecode(
         rule: choice.filter,
       };
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = reasonOf(error, choice.format);
       return { refusal: reason.toWellFormed().slice(0, REFUSAL_CHARS_MAX).toWellFormed() };
     }
   };
@@ -110,6 +112,12 @@ export function volatileMemory(): DecoderMemory {
   };
 }
 
+/** What a library says of a payload does not always name the format. */
+function reasonOf(error: unknown, format: DecoderName): string {
+  if (error instanceof DecodeError) return error.message;
+  return `not ${format}: ${error instanceof Error ? error.message : String(error)}`;
+}
+
 function isLate({ deviceMs }: Finding, receivedMs: number, afterMs: number): boolean {
   return deviceMs !== null && afterMs > 0 && receivedMs - deviceMs > afterMs;
 }
@@ -118,7 +126,7 @@ function isLate({ deviceMs }: Finding, receivedMs: number, afterMs: number): boo
 function requireFew(samples: Finding['samples'], payloadBytes: number): void {
   const max = LIMITS.samplesPerReadingMax;
   if (samples.length > max) {
-    throw new RangeError(`${samples.length} values in one payload, at most ${max}`);
+    throw new DecodeError(`${samples.length} values in one payload, at most ${max}`);
   }
   let chars = 0;
   for (const { sensor, name, unit, value } of samples) {
@@ -127,7 +135,7 @@ function requireFew(samples: Finding['samples'], payloadBytes: number): void {
   }
   const charsMax = Math.min(TEXT_CHARS_MAX, TEXT_CHARS_FREE + TEXT_CHARS_PER_BYTE * payloadBytes);
   if (chars > charsMax) {
-    throw new RangeError(`${chars} characters of names and texts, at most ${charsMax}`);
+    throw new DecodeError(`${chars} characters of names and texts, at most ${charsMax}`);
   }
 }
 
