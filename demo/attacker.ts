@@ -14,6 +14,7 @@ import {
   overlaySeed,
 } from '@blocktorrent/agent/assemble.ts';
 import { loadConfig } from '@blocktorrent/agent/config/load.ts';
+import { Doors } from '@blocktorrent/agent/runtime/doors.ts';
 import { silentLog } from '@blocktorrent/agent/runtime/log.ts';
 import { systemRandom } from '@blocktorrent/agent/runtime/random.ts';
 import type { ChunkStore } from '@blocktorrent/agent/store/chunk-store.ts';
@@ -45,7 +46,8 @@ const config = loadConfig(configPath, process.env);
 const ledger = openLedger(config, silentLog);
 const view = openView(config, ledger, false);
 await view.refresh();
-const net = openNet(config, view, silentLog, { listen: true });
+const doors = new Doors({ log: silentLog });
+const net = openNet(config, view, silentLog, { doors });
 const options: StoreNodeOptions = {
   overlay: net.overlay,
   addressBook: net.addressBook,

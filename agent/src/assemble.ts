@@ -21,6 +21,7 @@ import { Tracker } from './overlay/tracker.ts';
 import type { OverlayIdentity, PeerAddress } from './overlay/types.ts';
 import { systemClock } from './runtime/clock.ts';
 import { ClockWatch } from './runtime/clock-watch.ts';
+import type { Doors } from './runtime/doors.ts';
 import type { Log } from './runtime/log.ts';
 import { migrate } from './runtime/migrate.ts';
 import { systemRandom } from './runtime/random.ts';
@@ -66,13 +67,14 @@ export interface Net {
   reloadCertificate(): void;
 }
 
-/** Overlay and DHT. `listen: false` for a command that only dials out. */
+/** Overlay and DHT. `doors: null` for a command that only dials out. */
 export function openNet(
   config: Config,
   view: ConsortiumView,
   log: Log,
-  { listen, onThrottled }: { listen: boolean; onThrottled?: (mspId: MspId) => void },
+  { doors, onThrottled }: { doors: Doors | null; onThrottled?: (mspId: MspId) => void },
 ): Net {
+  const listen = doors !== null;
   const identity = overlayIdentity(config);
   const overlay = new TlsOverlay({
     identity,
@@ -107,6 +109,11 @@ export function openNet(
     const listener = config.overlay.advertise ?? overlay.address;
     return listener === null ? null : { ...listener, ...doorsOf(config, readers) };
   };
+  const announce = () => {
+    const told = address();
+    // Not awaited: an announcement ends only when another node has taken it.
+    if (told !== null) void addressBook.announce(told);
+  };
   return {
     overlay,
     addressBook,
@@ -119,21 +126,27 @@ export function openNet(
         log: log.child({ component: 'overlay' }),
         apply: (limits) => overlay.setLimits(limits),
       });
-      await overlay.start();
-      await addressBook.start();
-      await readers?.plain.start();
-      await readers?.tracker.start();
+      if (doors === null) {
+        await overlay.start();
+        await addressBook.start();
+        return;
+      }
+      await doors.open('overlay', () => overlay.start(), announce);
+      await doors.open('DHT', () => addressBook.start(), announce);
+      if (readers !== null) {
+        await doors.open('plain', () => readers.plain.start(), announce);
+        await doors.open('tracker', () => readers.tracker.start(), announce);
+      }
       log.info('overlay runs', {
         listens: overlay.address,
         dht: addressBook.address,
         ...doorsOf(config, readers),
       });
       standing?.start();
-      const told = address();
-      // Not awaited: an announcement ends only when another node has taken it.
-      if (listen && told !== null) void addressBook.announce(told);
+      announce();
     },
     async stop() {
+      await doors?.stop();
       await standing?.stop();
       endLimits?.();
       await readers?.tracker.stop();

@@ -19,6 +19,7 @@ import { listPeers } from './peer-list.ts';
 import type { ExportedTorrent } from './readers.ts';
 import type { ClockState } from './runtime/clock-watch.ts';
 import type { ControlCall, ControlHandler } from './runtime/control.ts';
+import type { WaitingDoor } from './runtime/doors.ts';
 import { BY_HAND, type QueuedFile, type Stage } from './runtime/file-queue.ts';
 import type { HostFacts } from './runtime/host.ts';
 import type { Upkeep, UpkeepStatus } from './store/upkeep.ts';
@@ -39,6 +40,8 @@ export interface AgentStatus {
   readonly brokers: GatewayCounts['brokers'];
   /** Folders and tables, with why nothing is taken from one. */
   readonly sources: readonly SourceState[];
+  /** Listeners whose address this machine does not have yet. */
+  readonly doors: readonly WaitingDoor[];
   /** Null for an agent without the role `ingest`. */
   readonly disk: DiskStatus | null;
   readonly anchor: AnchorStatus | null;

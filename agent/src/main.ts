@@ -7,9 +7,7 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { toHex } from '@blocktorrent/protocol/bytes.ts';
 import type { SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
-import { publicKeyOf } from '@blocktorrent/protocol/signing.ts';
 import { type Net, openClock, openLedger, openNet, openView, overlaySeed } from './assemble.ts';
 import { applyLive } from './config/live.ts';
 import type { Config } from './config/schema.ts';
@@ -35,14 +33,15 @@ import { readiness } from './readiness.ts';
 import { DepositGroup } from './record/deposit-group.ts';
 import { Refusals } from './record/refused.ts';
 import { appendLate } from './record/settle.ts';
-import { keepRegistered, type RegistrationOptions } from './registration.ts';
+import { keepRegistered, ownPeer } from './registration.ts';
 import { systemClock } from './runtime/clock.ts';
 import { startControl } from './runtime/control.ts';
 import { claimDataFolder } from './runtime/data-format.ts';
 import { folderBytes, untilWritable } from './runtime/disk-space.ts';
+import { Doors } from './runtime/doors.ts';
 import { FILE_QUEUE_MIGRATIONS, FileQueue, type QueuedFile } from './runtime/file-queue.ts';
 import { type HostFacts, HostWatch } from './runtime/host.ts';
-import { type Health, startHttp } from './runtime/http.ts';
+import { type Health, type HttpListener, startHttp } from './runtime/http.ts';
 import { IdleMemory, ownMemory } from './runtime/idle-memory.ts';
 import { Lifecycle, StoppedError } from './runtime/lifecycle.ts';
 import type { LeveledLog, Log } from './runtime/log.ts';
@@ -138,8 +137,9 @@ async function startAgent(
   const ledger = measuredLedger(openLedger(config, log, clock), metrics);
   await lifecycle.start({ name: 'ledger', stop: () => ledger.close() });
   const view = openView(config, ledger, true);
+  const doors = new Doors({ log: log.child({ component: 'net' }) });
   const net = openNet(config, view, log, {
-    listen: true,
+    doors,
     onThrottled: (msp) => metrics.add('overlayThrottled', 1, { msp }),
   });
   await lifecycle.start({ name: 'net', start: () => net.start(), stop: () => net.stop() });
@@ -164,7 +164,9 @@ async function startAgent(
   const work = new Work(lifecycle);
   await lifecycle.start({ name: 'pipeline', stop: () => work.ended() });
   for (const runner of runners) work.add(runner.run());
-  work.add(keepRegistered({ ...house, peer: ownPeer(config, net), signal: lifecycle.signal }));
+  work.add(
+    keepRegistered({ ...house, peer: () => ownPeer(config, net), signal: lifecycle.signal }),
+  );
   const duties = store === null ? null : makeDuties(house, new DutyList(state));
   work.add(
     runEventLoop({
@@ -196,6 +198,7 @@ async function startAgent(
   for (const folder of folders) await lifecycle.start({ ...bound(folder), name: 'folder' });
   const line = await startReports(lifecycle, {
     house,
+    doors,
     gateway,
     store,
     upkeep,
@@ -253,6 +256,7 @@ async function startReports(
   lifecycle: Lifecycle,
   parts: {
     readonly house: House;
+    readonly doors: Doors;
     readonly gateway: Gateway | null;
     readonly store: StoreNode | null;
     readonly owners: OwnersDirectory;
@@ -263,7 +267,7 @@ async function startReports(
     readonly folders: readonly WatchedFolder[];
   },
 ): Promise<() => string> {
-  const { house, gateway, store, upkeep, owners, watchdog, wake, folders, advanced } = parts;
+  const { house, doors, gateway, store, upkeep, owners, watchdog, wake, folders, advanced } = parts;
   const { config, metrics, log } = house;
   const onFacts = (facts: HostFacts) => gaugeHost(facts, metrics);
   const host = new HostWatch({ dataDir: config.dataDir, onFacts, log });
@@ -273,6 +277,7 @@ async function startReports(
   const status = (): AgentStatus => ({
     ...statusOf(house, gateway, store, upkeep),
     host: host.facts,
+    doors: doors.waiting,
     sources: [...folders.map(({ state }) => state), ...(gateway?.tables ?? [])],
   });
   const line = () =>
@@ -287,6 +292,7 @@ async function startReports(
   }, GAUGES_MS);
   await lifecycle.start({ name: 'gauges', stop: () => clearInterval(gauges) });
   await startDoors(lifecycle, house, {
+    doors,
     wake,
     status,
     closeBatch: async () => gateway?.closeBatch(),
@@ -338,7 +344,11 @@ function makeWatchdog(config: Config, queue: FileQueue, notify: Notify, log: Log
 async function startDoors(
   lifecycle: Lifecycle,
   house: House,
-  { healthz, ...controls }: Omit<ControlsOptions, 'house'> & { healthz: () => Health },
+  {
+    healthz,
+    doors,
+    ...controls
+  }: Omit<ControlsOptions, 'house'> & { readonly doors: Doors; healthz: () => Health },
 ): Promise<void> {
   const { config, log, metrics } = house;
   const control = await startControl({
@@ -348,14 +358,22 @@ async function startDoors(
   });
   await lifecycle.start({ name: 'control', stop: () => control.stop() });
   if (config.metrics === undefined) return;
-  const http = await startHttp({
-    listen: config.metrics.listen,
-    metrics,
-    log: log.child({ component: 'http' }),
-    healthz,
-    readyz: () => readiness(controls.status()),
+  const { listen } = config.metrics;
+  let http: HttpListener | null = null;
+  const open = async () => {
+    http = await startHttp({
+      listen,
+      metrics,
+      log: log.child({ component: 'http' }),
+      healthz,
+      readyz: () => readiness(controls.status()),
+    });
+  };
+  await lifecycle.start({
+    name: 'http',
+    start: () => doors.open('metrics', open),
+    stop: () => doors.stop().then(() => http?.stop()),
   });
-  await lifecycle.start({ name: 'http', stop: () => http.stop() });
 }
 
 function bound(part: { start(): Promise<void> | void; stop(): Promise<void> | void }) {
@@ -378,7 +396,7 @@ function statusOf(
   gateway: Gateway | null,
   store: StoreNode | null,
   upkeep: Upkeep | null,
-): Omit<AgentStatus, 'sources' | 'host'> {
+): Omit<AgentStatus, 'sources' | 'host' | 'doors'> {
   const { config, view, queue } = house;
   const problems = queue.list(200).flatMap(({ id, stage, error }) => {
     return error === null ? [] : [{ id, stage, error }];
@@ -397,19 +415,6 @@ function statusOf(
     store: store?.status() ?? null,
     upkeep: view.known ? (upkeep?.status() ?? null) : null,
     problems,
-  };
-}
-
-function ownPeer(config: Config, net: Net): RegistrationOptions['peer'] {
-  const { dht, dialOutOnly } = config.overlay;
-  const address = dialOutOnly ? null : (dht.advertise ?? net.addressBook.address);
-  const host = address?.host.includes(':') ? `[${address.host}]` : address?.host;
-  return {
-    mspId: config.organisation.mspId,
-    name: config.name,
-    roles: config.roles.filter((role) => role !== 'audit'),
-    overlayKey: toHex(publicKeyOf(overlaySeed(config))),
-    dhtAddress: address === null ? '' : `${host}:${address.port}`,
   };
 }
 

@@ -2,16 +2,17 @@
 import type { AgentStatus } from './controls.ts';
 import type { Health } from './runtime/http.ts';
 
-type Facts = Pick<AgentStatus, 'epoch' | 'brokers' | 'disk' | 'sources'>;
+type Facts = Pick<AgentStatus, 'epoch' | 'brokers' | 'disk' | 'doors' | 'sources'>;
 
-/** Ready means: the consortium is known, every broker subscribed, the disk takes readings. */
-export function readiness({ epoch, brokers, disk, sources }: Facts): Health {
+/** Ready means: the consortium is known, every broker subscribed, all listeners listen, the disk takes readings. */
+export function readiness({ epoch, brokers, disk, doors, sources }: Facts): Health {
   const reasons = [
     ...(epoch === null ? ['the ledger has never been reached, or no consortium is founded'] : []),
     ...brokers.flatMap(({ url, connected, reason }) => {
       return connected ? [] : [`not subscribed at ${url}: ${reason ?? 'not connected yet'}`];
     }),
     ...sources.flatMap(({ name, reason }) => (reason === null ? [] : [`${name}: ${reason}`])),
+    ...doors.map(({ name, reason }) => `${name} does not listen: ${reason}`),
     ...(disk?.alarm == null ? [] : [disk.alarm]),
   ];
   return { ok: reasons.length === 0, reasons };

@@ -3,16 +3,23 @@
  * Registers when the ledger does not say so yet; tries again until it does.
  */
 import { setTimeout } from 'node:timers/promises';
+import { toHex } from '@blocktorrent/protocol/bytes.ts';
 import type { Peer, PeerInput } from '@blocktorrent/protocol/ledger-api.ts';
+import { publicKeyOf } from '@blocktorrent/protocol/signing.ts';
+import { type Net, overlaySeed } from './assemble.ts';
+import type { Config } from './config/schema.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import type { ConsortiumView } from './ledger/membership.ts';
 import type { Log } from './runtime/log.ts';
+
+type OwnPeer = PeerInput & Pick<Peer, 'mspId'>;
 
 export interface RegistrationOptions {
   readonly ledger: Ledger;
   readonly view: ConsortiumView;
   readonly log: Log;
-  readonly peer: PeerInput & Pick<Peer, 'mspId'>;
+  /** Null as long as its addresses are not known. */
+  readonly peer: () => OwnPeer | null;
   readonly signal: AbortSignal;
 }
 
@@ -21,9 +28,11 @@ const RETRY_MAX_MS = 30_000;
 
 /** Resolves when the ledger's entry equals `peer`, or when the signal is aborted. */
 export async function keepRegistered(options: RegistrationOptions): Promise<void> {
-  const { ledger, view, log, peer, signal } = options;
+  const { ledger, view, log, signal } = options;
   for (let retryMs = RETRY_MIN_MS; !signal.aborted; retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)) {
     try {
+      const peer = options.peer();
+      if (peer === null) throw new Error('the DHT does not listen yet');
       const { peers } = await view.refresh();
       if (peers.some((known) => isSame(known, peer))) return;
       const { mspId: _, ...entry } = peer;
@@ -42,7 +51,7 @@ export async function keepRegistered(options: RegistrationOptions): Promise<void
   }
 }
 
-function isSame(known: Peer, peer: RegistrationOptions['peer']): boolean {
+function isSame(known: Peer, peer: OwnPeer): boolean {
   return (
     known.mspId === peer.mspId &&
     known.name === peer.name &&
@@ -50,4 +59,19 @@ function isSame(known: Peer, peer: RegistrationOptions['peer']): boolean {
     known.dhtAddress === peer.dhtAddress &&
     [...known.roles].sort().join() === [...peer.roles].sort().join()
   );
+}
+
+/** What the ledger is to say of us; null while our entrance to the DHT has no address. */
+export function ownPeer(config: Config, net: Net): OwnPeer | null {
+  const { dht, dialOutOnly } = config.overlay;
+  const address = dialOutOnly ? null : (dht.advertise ?? net.addressBook.address);
+  if (address === null && !dialOutOnly) return null;
+  const host = address?.host.includes(':') ? `[${address.host}]` : address?.host;
+  return {
+    mspId: config.organisation.mspId,
+    name: config.name,
+    roles: config.roles.filter((role) => role !== 'audit'),
+    overlayKey: toHex(publicKeyOf(overlaySeed(config))),
+    dhtAddress: address === null ? '' : `${host}:${address.port}`,
+  };
 }

@@ -29,6 +29,7 @@ const STATUS: AgentStatus = {
   openReadings: 7,
   brokers: [],
   sources: [],
+  doors: [],
   disk: null,
   clock: { state: 'unknown', waiting: null },
   upkeep: null,

@@ -58,7 +58,7 @@ describe('the machine', () => {
 
 describe('/readyz', () => {
   const broker = { url: 'mqtt://b', connected: true, reason: null, sessionsLost: 0 };
-  const well = { epoch: 1, brokers: [broker], disk: null, sources: [] };
+  const well = { epoch: 1, brokers: [broker], disk: null, doors: [], sources: [] };
 
   it('is well where the ledger is known and every broker subscribed', () => {
     expect(readiness(well)).toEqual({ ok: true, reasons: [] });
@@ -68,10 +68,12 @@ describe('/readyz', () => {
     const disk = { usedBytes: 1, maxBytes: 1, alarm: 'the disk is full' } as never;
     const brokers = [{ ...broker, connected: false, reason: 'ECONNREFUSED' }];
     const sources = [{ kind: 'folder' as const, name: '/in', reason: 'no permission' }];
-    expect(readiness({ epoch: null, brokers, disk, sources }).reasons).toEqual([
+    const doors = [{ name: 'overlay', reason: 'EADDRNOTAVAIL' }];
+    expect(readiness({ epoch: null, brokers, disk, doors, sources }).reasons).toEqual([
       expect.stringContaining('the ledger has never been reached'),
       'not subscribed at mqtt://b: ECONNREFUSED',
       '/in: no permission',
+      'overlay does not listen: EADDRNOTAVAIL',
       'the disk is full',
     ]);
   });

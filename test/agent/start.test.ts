@@ -21,6 +21,7 @@ import { runProgram } from '../../agent/src/cli/program.ts';
 import { COMMANDS } from '../../agent/src/cli/table.ts';
 import { IdleGateway } from '../../bench/footprint/idle.ts';
 import { Seeded, seedOfRun } from '../support/seeded.ts';
+import { requireTool } from '../support/tools.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const LAUNCHER = join(ROOT, 'agent/bin/blocktorrent.js');
@@ -177,16 +178,42 @@ describe('an agent', () => {
     expect(refused?.stderr()).not.toContain('overlay runs');
   }, 60_000);
 
-  it('for whose DHT there is no such address yet ends, and is started again', async () => {
+  it('goes on without addresses that are not there yet, and listens when they are', async (context) => {
+    requireTool('ip', context);
     const folder = join(home, 'address');
     cpSync(join(home, 'made'), folder, { recursive: true });
     const config = join(folder, 'blocktorrent.yaml');
-    const overlay = 'overlay:\n  dht: { listen: "192.0.2.1:6881" }';
-    writeFileSync(config, readFileSync(config, 'utf8').replace('overlay:', overlay));
-    const { code, stderr } = await start(folder);
-    expect(stderr()).toMatch(/^blocktorrent: bind EADDRNOTAVAIL 192\.0\.2\.1:6881/m);
-    expect(code).toBe(1);
-  });
+    const at = (port: number) => `{ listen: "192.0.2.1:${port}" }`;
+    const plain = `plain: { listen: "192.0.2.1:7001", tracker: ${at(7002)} }`;
+    const overlay = `overlay:\n  listen: "192.0.2.1:7000"\n  dht: ${at(6881)}\n  ${plain}`;
+    const yaml = readFileSync(config, 'utf8').replace('overlay:', overlay);
+    writeFileSync(config, `${yaml}\nmetrics: ${at(9464)}\n`);
+    // A line brings the interface up; the next one, or the end of the test, ends the agent.
+    const script = `ip link set lo up || exit 77
+      "$1" "$2" run --config "$3" <&- & read line
+      "$1" "$2" status --config "$3" >&2
+      ip addr add 192.0.2.1/32 dev lo; read line; kill $!; wait $!`;
+    const args = ['-rn', 'sh', '-c', script, 'sh', process.execPath, LAUNCHER, config];
+    const child = spawn('unshare', args, { stdio: ['pipe', 'ignore', 'pipe'] });
+    children.push(child);
+    let text = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      text += chunk.toString();
+    });
+    const ended = new Promise<number | null>((done) => child.once('close', done));
+    const said = (what: RegExp, times = 1) =>
+      expect
+        .poll(() => child.exitCode ?? text.match(what)?.length, { timeout: READY_OR_ENDED_MS_MAX })
+        .toBe(times);
+    await Promise.race([said(/"message":"ready"/g), ended]);
+    if (child.exitCode === 77 || /^unshare: /m.test(text)) context.skip(text);
+    expect(text.match(/"message":"the address to listen on is not there yet/g)).toHaveLength(5);
+    child.stdin.write('\n');
+    await said(/^ALARM +(overlay|DHT|plain|tracker|metrics) .*EADDRNOTAVAIL.* 192\.0\.2\.1/gm, 5);
+    await said(/"message":"listens now"/g, 5);
+    child.stdin.end();
+    expect(await ended, text).toBe(0);
+  }, 60_000);
 
   it('whose log is full goes on without it', async () => {
     const folder = join(home, 'log');

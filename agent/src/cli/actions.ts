@@ -399,7 +399,7 @@ async function withReader(
   return withLedger(context, async (ledger) => {
     const view = openView(config, ledger, false);
     await view.refresh();
-    const net = openNet(config, view, log, { listen: false });
+    const net = openNet(config, view, log, { doors: null });
     try {
       await net.start();
       const { overlay, addressBook } = net;

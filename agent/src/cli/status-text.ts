@@ -22,6 +22,9 @@ export function statusText(status: AgentStatus): string {
     );
   }
   lines.push(...sourceLines(status));
+  for (const { name, reason } of status.doors) {
+    lines.push(`ALARM     ${name} does not listen yet: ${reason}`);
+  }
   if (status.disk !== null) {
     const { usedBytes, maxBytes, alarm } = status.disk;
     lines.push(`disk      ${bytesText(usedBytes)} of ${bytesText(maxBytes)}`);

@@ -133,11 +133,14 @@ export class TlsOverlay implements Overlay {
     return this.#links.size;
   }
 
+  /** May be called again where it could not listen; until then it only dials out. */
   async start(): Promise<void> {
-    this.#endMembership = this.#options.membership.onChange(() => this.#reload());
-    this.#reload();
     const { listen, expiryCheckMs = EXPIRY_CHECK_MS } = this.#options;
-    this.#expiryTimer = setInterval(() => this.#closeEnded(), expiryCheckMs);
+    if (this.#expiryTimer === null) {
+      this.#endMembership = this.#options.membership.onChange(() => this.#reload());
+      this.#reload();
+      this.#expiryTimer = setInterval(() => this.#closeEnded(), expiryCheckMs);
+    }
     if (listen === null) return;
     const server = this.#createServer();
     await new Promise<void>((resolve, reject) => {

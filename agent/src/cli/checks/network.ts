@@ -144,7 +144,7 @@ async function checkPeers(
   view: ConsortiumView,
   running: boolean,
 ): Promise<Finding[]> {
-  const net = openNet(config, view, silentLog, { listen: false });
+  const net = openNet(config, view, silentLog, { doors: null });
   const { mspId } = config.organisation;
   await net.start();
   try {
