@@ -36,7 +36,7 @@ import { Seeded, seedOfRun } from '../support/seeded.ts';
 
 const PROCESS = fileURLToPath(new URL('../support/sources-process.ts', import.meta.url));
 const KILLS = process.env.BLOCKTORRENT_LONG === '1' ? 100 : 8;
-const RULES = '[{ topic: "t/#", value: /value, sequence: /id }]';
+const RULES = '[{ topic: "t/#", value: /value, sequence: /id }, { topic: "n/#", decoder: number }]';
 const cleanUps: (() => unknown)[] = [];
 let folder: string;
 let rows: Database;
@@ -248,6 +248,22 @@ describe('a table', () => {
       'sources.tables[1].topic: expected a topic of its own',
     );
     expect(() => read([])).toThrow('mqtt.brokers: expected at least one broker');
+    expect(() => read(['n/a'])).toThrow('has the decoder json');
+  });
+
+  it('and folders are wrong where what is done with their files would never end', () => {
+    const read = (...folders: string[]) => {
+      const text = `sources: { folders: [${folders.map((one) => `{ ${one} }`).join(', ')}] }`;
+      return parseConfig(gatewayConfig(path('data'), RULES, [], text), path('a.yaml'), {});
+    };
+    const move = (from: string, to: string) => `path: ${from}, after: move, moveTo: ${to}`;
+    const data = read('path: in').dataDir;
+    expect(() => read(`path: ${data}`)).toThrow('[0].path: expected a folder outside `dataDir`');
+    expect(() => read(`path: ${data}/spool/`)).toThrow('a folder outside `dataDir`');
+    expect(() => read('path: in', `path: ${path('in')}`)).toThrow('[1].path: expected another');
+    expect(() => read(move('in', './in/'))).toThrow('[0].moveTo: expected a folder that is not');
+    expect(() => read(move('a', 'b'), 'path: b')).toThrow('[0].moveTo: expected');
+    expect(read(move('in', 'in/done'), `path: ${data}-2`).sources.folders).toHaveLength(2);
   });
 });
 
@@ -318,6 +334,26 @@ describe('a folder', () => {
     nowMs = 1900;
     look(watched);
     expect(taken()).toHaveLength(1);
+  });
+
+  it('takes the others where one cannot be taken, or not be moved away, and says which', () => {
+    const watched = watch({ after: 'move', moveTo: path('rows.sqlite', 'no-folder') });
+    writeFileSync(path('in', 'a'), '1');
+    look(watched);
+    queue.update(1, { stage: 'available' });
+    writeFileSync(path('in', 'b'), '1');
+    look(watched);
+    expect(taken()).toEqual([path('in', 'a'), path('in', 'b')]);
+    expect(watched.state.reason).toMatch('ENOTDIR');
+    rmSync(path('in', 'a'));
+    look(watched);
+    expect(watched.state.reason).toBeNull();
+    // M\xe4rz in ISO 8859-1, as old instruments write it.
+    writeFileSync(Buffer.concat([Buffer.from(path('in', 'M')), Buffer.from('e4727a', 'hex')]), '1');
+    writeFileSync(path('in', 'März'), '1');
+    look(watched);
+    expect(taken()).toHaveLength(3);
+    expect(watched.state.reason).toMatch(/M\ufffdrz: the file's name is not UTF-8, rename it/);
   });
 
   it('is touched only when a file is available, and still what was taken', () => {

@@ -104,7 +104,7 @@ function configOf(
   const value = layers.map((layer) => layer.value).reduce(merge, {});
   const positions = new Map(layers.flatMap((layer) => [...layer.positions]));
   const result = configSchema(context).safeParse(value);
-  const issues = [...(result.error?.issues ?? []), ...crossIssues(value)];
+  const issues = [...(result.error?.issues ?? []), ...crossIssues(value, context.folder)];
   if (result.success && issues.length + problems.length === 0) return result.data;
 
   const positionOf = (path: readonly PropertyKey[]): Position => {

@@ -27,7 +27,7 @@ import {
   whole,
 } from './fields.ts';
 import { mqttSection } from './mqtt-schema.ts';
-import { sourcesSection } from './sources-schema.ts';
+import { folderProblems, sourcesSection } from './sources-schema.ts';
 
 export type { HostPort } from './fields.ts';
 
@@ -361,11 +361,12 @@ export type SchemaIssue = z.core.$ZodIssue;
 
 /**
  * What no single field can say, as further issues. Looks only at what is there, so that it can be
- * asked although other fields are wrong or missing.
+ * asked although other fields are wrong or missing. `folder` is where relative paths start from.
  */
-export function crossIssues(config: unknown): SchemaIssue[] {
+export function crossIssues(config: unknown, folder: string): SchemaIssue[] {
   const value = Object(config) as {
     roles?: unknown;
+    dataDir?: unknown;
     mqtt?: unknown;
     sources?: unknown;
     overlay?: unknown;
@@ -382,6 +383,12 @@ export function crossIssues(config: unknown): SchemaIssue[] {
     report(['mqtt'], 'a section, because `roles` has ingest');
   }
   issues.push(...sourceIssues(value.mqtt, value.sources));
+  if (Array.isArray(folders)) {
+    for (const { index, key, expected } of folderProblems(folders, value.dataDir, folder)) {
+      const path = ['sources', 'folders', index, key];
+      issues.push({ code: 'custom', path, message: expected, input: undefined });
+    }
+  }
   const batch = Object(value.batch) as { maxBytes?: unknown; disk?: { maxBytes?: unknown } };
   const [fileMax, diskMax] = [batch.maxBytes ?? 67_108_864, batch.disk?.maxBytes];
   if (typeof fileMax === 'number' && typeof diskMax === 'number' && diskMax < 2 * fileMax) {
@@ -403,7 +410,6 @@ function sourceIssues(mqtt: unknown, sources: unknown): SchemaIssue[] {
   const { brokers, rules } = Object(mqtt) as { brokers?: unknown; rules?: unknown };
   const { folders, tables } = Object(sources) as { folders?: unknown; tables?: unknown };
   const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
-  const filters = listOf(rules).map((rule) => Object(rule).topic);
   const issue = (path: PropertyKey[], message: string): SchemaIssue => {
     return { code: 'custom', path, message, input: undefined };
   };
@@ -413,8 +419,13 @@ function sourceIssues(mqtt: unknown, sources: unknown): SchemaIssue[] {
     const path = ['sources', 'tables', index, 'topic'];
     const first = listOf(tables).findIndex((other) => Object(other).topic === topic);
     if (first !== index) return [issue(path, 'a topic of its own')];
-    if (filters.some((one) => typeof one === 'string' && matchesFilter(one, topic))) return [];
-    return [issue(path, 'a topic that one of `mqtt.rules` fits')];
+    const rule = listOf(rules).find((one) => {
+      const filter: unknown = Object(one).topic;
+      return typeof filter === 'string' && matchesFilter(filter, topic);
+    });
+    if (rule === undefined) return [issue(path, 'a topic that one of `mqtt.rules` fits')];
+    if ((Object(rule).decoder ?? 'json') === 'json') return [];
+    return [issue(path, 'a topic whose rule in `mqtt.rules` has the decoder json: rows are JSON')];
   });
   const none = listOf(folders).length + listOf(tables).length === 0;
   // A client id is one connection's: two of them would end each other for ever.

@@ -4,6 +4,7 @@
  * Enters and leaves as in `schema.ts`. Rows become readings by `mqtt.rules`, as messages do; files go
  * the way of `blocktorrent put`.
  */
+import { resolve, sep } from 'node:path';
 import { z } from 'zod';
 import { ageRecipient, ms, type PathFields, text, topicName } from './fields.ts';
 
@@ -73,5 +74,32 @@ function tableSection(paths: PathFields) {
       .describe('Topic of its readings; one of `mqtt.rules` must fit it, with decoder json.')
       .meta({ examples: ['site/weighing'] }),
     everyMs: ms(100, 3_600_000).default(1_000).describe('New rows are looked for so often.'),
+  });
+}
+
+/**
+ * What is wrong with the folders together: the place in the list, the key, and what is expected there.
+ * Paths are as they were written, `from` is the folder that they start from.
+ */
+export function folderProblems(
+  folders: readonly unknown[],
+  dataDir: unknown,
+  from: string,
+): { readonly index: number; readonly key: string; readonly expected: string }[] {
+  const pathOf = (value: unknown) => (typeof value === 'string' ? resolve(from, value) : null);
+  const watched = folders.map((folder) => pathOf(Object(folder).path));
+  const own = pathOf(dataDir);
+  return folders.flatMap((folder, index) => {
+    const path = watched[index] ?? null;
+    const moveTo = pathOf(Object(folder).moveTo);
+    // What the agent writes would be new files, without an end.
+    if (path !== null && own !== null && `${path}${sep}`.startsWith(`${own}${sep}`)) {
+      return { index, key: 'path', expected: 'a folder outside `dataDir`' };
+    }
+    if (path !== null && watched.indexOf(path) < index) {
+      return { index, key: 'path', expected: 'another folder: this one is watched already' };
+    }
+    if (moveTo === null || !watched.includes(moveTo)) return [];
+    return { index, key: 'moveTo', expected: 'a folder that is not watched' };
   });
 }

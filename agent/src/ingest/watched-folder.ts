@@ -84,35 +84,36 @@ export class WatchedFolder {
 
   #look(): void {
     const { path, log } = this.#options;
+    let reason: string | null;
+    let message = 'not every file is taken';
     try {
-      this.#scan();
-      if (this.#reason !== null) log.info('files are taken again', { folder: path });
-      this.#reason = null;
+      reason = this.#scan();
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      if (this.#reason !== reason) log.warn('no files are taken', { folder: path, reason });
-      this.#reason = reason;
+      reason = reasonOf(error);
+      message = 'no files are taken';
     }
+    if (reason === null && this.#reason !== null)
+      log.info('files are taken again', { folder: path });
+    if (reason !== null && this.#reason !== reason) log.warn(message, { folder: path, reason });
+    this.#reason = reason;
   }
 
-  #scan(): void {
+  /** Returns why a file was left out, if one was: the others are none the worse for it. */
+  #scan(): string | null {
     const { path, onTaken } = this.#options;
     const names = readdirSync(path).filter((name) => !UNFINISHED.test(name));
     if (names.length > FILES_MAX) throw new Error(`more than ${FILES_MAX} files in ${path}`);
     const known = this.#known();
     let taken = 0;
+    let reason: string | null = null;
     for (const name of names.sort()) {
-      const version = versionOf(join(path, name));
       const before = known.get(name);
       known.delete(name);
-      if (version === null) continue;
-      if (before?.version === version) {
-        this.#settle(before);
-        continue;
+      try {
+        if (this.#see(name, before, taken < TAKEN_MAX)) taken += 1;
+      } catch (error) {
+        reason ??= reasonOf(error);
       }
-      if (taken === TAKEN_MAX || !this.#isComplete(name, version)) continue;
-      this.#take(name, version);
-      taken += 1;
     }
     // A folder that is not mounted is empty, and comes again: what is gone stays known for long.
     if (names.length + known.size > FILES_MAX) {
@@ -121,6 +122,20 @@ export class WatchedFolder {
     for (const name of this.#seen.keys())
       if (!existsSync(join(path, name))) this.#seen.delete(name);
     if (taken > 0) onTaken(taken);
+    return reason;
+  }
+
+  /** Whether the file was taken. Throws where nothing can be done with it. */
+  #see(name: string, before: Taken | undefined, mayTake: boolean): boolean {
+    const version = versionOf(join(this.#options.path, name));
+    if (version === null) return false;
+    if (before?.version === version) {
+      this.#settle(before);
+      return false;
+    }
+    if (!mayTake || !this.#isComplete(name, version)) return false;
+    this.#take(name, version);
+    return true;
   }
 
   #isComplete(name: string, version: string): boolean {
@@ -174,11 +189,21 @@ export class WatchedFolder {
   }
 }
 
-/** What tells a file from a later one of the same name; null where it is no file, or gone. */
+/**
+ * What tells a file from a later one of the same name; null where it is no file, or gone. Throws where
+ * its name is no UTF-8: it is not to be found by what Node.js makes of that.
+ */
 function versionOf(path: string): string | null {
   const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  if (stats === undefined && path.includes('\ufffd')) {
+    throw new Error(`${path}: the file's name is not UTF-8, rename it`);
+  }
   if (stats === undefined || !stats.isFile()) return null;
   return `${stats.ino} ${stats.size} ${stats.mtimeNs}`;
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Moves a file, also to another file system; a name that is taken gets a number. */
