@@ -94,7 +94,7 @@ export class Access {
     clientId: string,
     given: { username?: string; password?: Uint8Array; certificate?: string },
   ): Promise<Identity | null> {
-    const name = given.username ?? given.certificate;
+    const name = this.#users === OPEN ? undefined : (given.username ?? given.certificate);
     if (name === undefined) {
       return this.#users.anonymous === undefined ? null : { user: null, clientId, proof: '' };
     }
@@ -114,6 +114,11 @@ export class Access {
     const known = Object.hasOwn(this.#users.users, user) ? this.#users.users[user] : undefined;
     if (known === undefined) return false;
     return proof === 'certificate' ? known.certificate : known.password === proof;
+  }
+
+  /** Whether there is such a user. */
+  knows(user: string): boolean {
+    return Object.hasOwn(this.#users.users, user);
   }
 
   mayPublish(identity: Identity, topic: string): boolean {

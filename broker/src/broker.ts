@@ -21,7 +21,7 @@ import { Listeners, type Socket } from './listeners.ts';
 import { PasswordChecker, TooManyPasswordsError } from './password.ts';
 import { SessionStore } from './session-store.ts';
 import { SlowReaders, STUCK_CHECK_SECONDS } from './slow-readers.ts';
-import { sysTopics } from './sys-topics.ts';
+import { SYS, sysTopics } from './sys-topics.ts';
 
 export { DEFAULTS } from './config.ts';
 
@@ -56,6 +56,7 @@ export interface Broker {
 /** Bytes of a PUBLISH that are not its payload: topic (2 + 65,535), identifier, with room to spare. */
 const PUBLISH_OVERHEAD_BYTES = 65_600;
 /** CONNACK codes [MQTT-3.2.2.3]. */
+const IDENTIFIER_REJECTED = 2;
 const UNAVAILABLE = 3;
 const WRONG_NAME = 4;
 const EXPIRY_CHECK_SECONDS = 60;
@@ -246,7 +247,9 @@ class RunningBroker implements Broker {
         this.#identify(client, username, password).then(
           (identity) => {
             if (identity === null) fail('wrong user name or password', WRONG_NAME);
-            else done(null, true);
+            else if (this.#isOfAnother(client.id, identity)) {
+              fail("the client id is another user's", IDENTIFIER_REJECTED);
+            } else done(null, true);
           },
           (error: unknown) => {
             if (error instanceof TooManyPasswordsError) fail(error.message, UNAVAILABLE);
@@ -277,7 +280,7 @@ class RunningBroker implements Broker {
         const { topic } = subscription;
         const allowed = identity !== undefined && this.#access.maySubscribe(identity, topic);
         if (allowed && this.#hasRoomFor(client, topic)) {
-          this.#store.grant(client, subscription);
+          this.#store.grant(client, subscription, identity.user);
           done(null, subscription);
         } else {
           this.#onRefused(client.id, topic);
@@ -288,6 +291,8 @@ class RunningBroker implements Broker {
       authorizeForward: (client, packet) => {
         const identity = this.#identities.get(client);
         if (identity === undefined || !this.#access.mayRead(identity, packet.topic)) return null;
+        // aedes tells its own parts who connects and who subscribes to what.
+        if (packet.topic.startsWith('$') && !packet.topic.startsWith(SYS)) return null;
         const waits = packet.qos > 0 && this.#store.isDraining(client);
         if ((waits || this.#slow.isBehind(client)) && !this.#store.keeps(client, packet)) {
           this.#onDropped(client.id);
@@ -322,6 +327,17 @@ class RunningBroker implements Broker {
     if (identity === null) this.#admission.failed(socket.remoteAddress ?? '');
     else this.#identities.set(client, identity);
     return identity;
+  }
+
+  /**
+   * Whether a client id is of another user who is still there: its session, or its connection. Who took
+   * it over would end the one, and empty the other's queue.
+   */
+  #isOfAnother(clientId: string, { user }: Identity): boolean {
+    const connected = this.#clients.get(clientId);
+    const there = connected === undefined ? undefined : this.#identities.get(connected);
+    const owner = this.#store.ownerOf(clientId) ?? there?.user ?? null;
+    return owner !== null && owner !== user && this.#access.knows(owner);
   }
 
   /** Why a message is not taken; the client is ended then, as 3.1.1 has no other way to say so. */

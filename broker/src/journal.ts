@@ -24,8 +24,8 @@ export interface JournalContent {
   readonly subscriptions: readonly { session: string; topic: string; qos: number }[];
   readonly retained: readonly { topic: string; payload: Uint8Array; qos: number }[];
   readonly nextId: number;
-  /** Seconds of running time since each session was last connected. */
-  readonly awaySeconds: readonly { session: string; seconds: number }[];
+  /** Seconds of running time since each was last connected, and whose it is; null: anybody's. */
+  readonly sessions: readonly { session: string; seconds: number; user: string | null }[];
   queued(): Iterable<QueuedRow>;
 }
 
@@ -34,10 +34,10 @@ type Change = readonly [statement: keyof typeof SQL, parameters: Readonly<Record
 const GROUP_MAX = 5_000;
 /** Removals alone wait for the next message, so long at most. */
 const REMOVALS_WAIT_MS = 200;
-const VERSION = 1;
+const VERSION = 2;
 const SCHEMA = `
-CREATE TABLE session (name TEXT PRIMARY KEY, connected INTEGER NOT NULL, away_seconds INTEGER NOT NULL)
-  STRICT, WITHOUT ROWID;
+CREATE TABLE session (name TEXT PRIMARY KEY, connected INTEGER NOT NULL, away_seconds INTEGER NOT NULL,
+  user TEXT) STRICT, WITHOUT ROWID;
 CREATE TABLE subscription (session TEXT NOT NULL, topic TEXT NOT NULL, qos INTEGER NOT NULL,
   PRIMARY KEY (session, topic)) STRICT, WITHOUT ROWID;
 CREATE TABLE queued (id INTEGER PRIMARY KEY, session TEXT NOT NULL, topic TEXT NOT NULL,
@@ -46,10 +46,13 @@ CREATE INDEX queued_by_session ON queued (session);
 CREATE TABLE retained (topic TEXT PRIMARY KEY, payload BLOB NOT NULL, qos INTEGER NOT NULL)
   STRICT, WITHOUT ROWID;
 PRAGMA user_version = ${VERSION};`;
+/** Version 1 knew no users. */
+const FROM_1 = `ALTER TABLE session ADD COLUMN user TEXT; PRAGMA user_version = ${VERSION};`;
 
 const SQL = {
-  connect: `INSERT INTO session VALUES (@session, @connected, 0)
+  connect: `INSERT INTO session VALUES (@session, @connected, 0, NULL)
     ON CONFLICT DO UPDATE SET connected = @connected, away_seconds = 0`,
+  own: `INSERT INTO session VALUES (@session, 1, 0, @user) ON CONFLICT DO UPDATE SET user = @user`,
   away: 'UPDATE session SET away_seconds = away_seconds + @seconds WHERE connected = 0',
   subscribe: `INSERT INTO subscription VALUES (@session, @topic, @qos)
     ON CONFLICT DO UPDATE SET qos = @qos`,
@@ -143,6 +146,11 @@ export class Journal {
     );
   }
 
+  /** Whose session it is from here on. */
+  own(session: string, user: string | null): Promise<void> {
+    return this.#soon('own', { session, user });
+  }
+
   async unsubscribe(session: string, topics: readonly string[]): Promise<void> {
     await Promise.all(topics.map((topic) => this.#soon('unsubscribe', { session, topic })));
   }
@@ -217,15 +225,18 @@ function openJournal(path: string): Database {
   try {
     database = new SqliteDatabase(path, { timeout: 500 });
     const version = database.pragma('user_version', { simple: true });
-    if (version !== 0 && version !== VERSION) throw new Error(`version ${String(version)}`);
+    if (![0, 1, VERSION].includes(Number(version))) throw new Error(`version ${String(version)}`);
     // One broker, one store: a second one is refused here.
     database.pragma('locking_mode = EXCLUSIVE');
     database.pragma('journal_mode = WAL');
     database.pragma('synchronous = FULL');
-    if (version === 0) database.exec(`BEGIN; ${SCHEMA} COMMIT;`);
+    if (version !== VERSION) database.exec(`BEGIN; ${version === 0 ? SCHEMA : FROM_1} COMMIT;`);
     return database;
   } catch (cause) {
     database?.close();
+    if ((cause as { code?: unknown }).code === 'SQLITE_BUSY') {
+      throw new JournalError(`${path}: another process has it, such as another broker`, { cause });
+    }
     const reason = cause instanceof Error ? cause.message : String(cause);
     const what = `${path}: expected the broker's own store, version ${VERSION}, found ${reason}`;
     throw new JournalError(`${what}. Move it away to begin without sessions`, { cause });
@@ -242,9 +253,9 @@ function contentOf(database: Database): JournalContent {
       'SELECT session, topic, qos FROM subscription',
     ) as JournalContent['subscriptions'],
     retained: all('SELECT topic, payload, qos FROM retained') as JournalContent['retained'],
-    awaySeconds: all(
-      'SELECT name AS session, away_seconds AS seconds FROM session',
-    ) as JournalContent['awaySeconds'],
+    sessions: all(
+      'SELECT name AS session, away_seconds AS seconds, user FROM session',
+    ) as JournalContent['sessions'],
     nextId,
     *queued() {
       const rows = database.prepare('SELECT * FROM queued ORDER BY id').iterate();

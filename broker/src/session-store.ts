@@ -15,12 +15,15 @@ import { Readable } from 'node:stream';
 import MemoryPersistence from 'aedes-persistence/asyncPersistence.js';
 import { createDrain, type Drain, endDrain } from './drain.ts';
 import type { Journal } from './journal.ts';
-import { bytesOf, keyOf, payloadBytes, type QueuedPacket } from './queued-packet.ts';
-
-/** In a queue: its number in the journal, 0 where there is none. */
-interface Queued extends QueuedPacket {
-  readonly storeId: number;
-}
+import {
+  bytesOf,
+  type Connection,
+  keyOf,
+  payloadBytes,
+  type Queue,
+  type Queued,
+  type QueuedPacket,
+} from './queued-packet.ts';
 
 export interface SessionLimits {
   /** Messages queued for one session, at most 65,000: there are 65,535 packet identifiers. */
@@ -34,25 +37,6 @@ export interface SessionLimits {
   /** Topics with a retained message, and the bytes of their payloads together. */
   readonly retainedMax: number;
   readonly retainedBytesMax: number;
-}
-
-/** A client as the store sees it: aedes makes one for each connection. */
-interface Connection {
-  readonly id: string;
-  readonly clean?: boolean;
-}
-
-interface Queue {
-  /** Message by broker id and counter, oldest first. */
-  readonly messages: Map<string, Queued>;
-  /** Key in `messages` by the packet identifier given in the present connection. */
-  readonly byIdentifier: Map<number, string>;
-  /** Whose identifiers are in `byIdentifier`. */
-  connection: Connection | null;
-  /** Of a connection that has begun, and for which aedes has not asked for the queue yet. */
-  beginning: Drain | null;
-  /** Messages dropped since its client was last told of in the log. */
-  dropped: number;
 }
 
 /** A connection that has got no further than this is not waited for. */
@@ -88,12 +72,14 @@ export class SessionStore extends MemoryPersistence {
   readonly #queues = new Map<string, Queue>();
   /** Sessions with subscriptions: how long they have been away, in seconds of running time. */
   readonly #sessions = new Map<string, number>();
+  /** The user of each session, where it has one. */
+  readonly #owners = new Map<string, string>();
   /** The connection of each client that is here. */
   readonly #connections = new Map<string, Connection>();
   /** Of connections that have got so far that their queue was asked for. */
   readonly #drains = new WeakMap<Connection, Drain>();
   /** What each connection was granted last. */
-  readonly #wanted = new WeakMap<object, WantedSubscription>();
+  readonly #wanted = new WeakMap<object, WantedSubscription & { readonly user: string | null }>();
   /** Bytes of the payload retained for each topic, and of all of them. */
   readonly #retained = new Map<string, number>();
   #retainedBytes = 0;
@@ -111,14 +97,16 @@ export class SessionStore extends MemoryPersistence {
   /** Takes what the journal has kept; call it once, before anybody connects. */
   async restore(): Promise<void> {
     if (this.#journal === null) return;
-    const { subscriptions, retained, awaySeconds, nextId, queued } = this.#journal.content;
+    const { subscriptions, retained, sessions, nextId, queued } = this.#journal.content;
     this.#nextId = nextId;
     for (const { session, topic, qos } of subscriptions) {
       await super.addSubscriptions({ id: session }, [{ topic, qos }]);
       this.#sessions.set(session, 0);
     }
-    for (const { session, seconds } of awaySeconds) {
-      if (this.#sessions.has(session)) this.#sessions.set(session, seconds);
+    for (const { session, seconds, user } of sessions) {
+      if (!this.#sessions.has(session)) continue;
+      this.#sessions.set(session, seconds);
+      if (user !== null) this.#owners.set(session, user);
     }
     for (const { topic, payload, qos } of retained) {
       await super.storeRetained({ cmd: 'publish', topic, payload, qos, retain: true });
@@ -224,9 +212,14 @@ export class SessionStore extends MemoryPersistence {
     else this.#retained.set(topic, bytes);
   }
 
-  /** The client may have this one, for which aedes calls `addSubscriptions` next. */
-  grant(client: object, subscription: WantedSubscription): void {
-    this.#wanted.set(client, subscription);
+  /** Of which user the session is; null where there is none, or where it is anybody's. */
+  ownerOf(clientId: string): string | null {
+    return this.#owners.get(clientId) ?? null;
+  }
+
+  /** The client, of `user`, may have this one, for which aedes calls `addSubscriptions` next. */
+  grant(client: object, { topic, qos }: WantedSubscription, user: string | null): void {
+    this.#wanted.set(client, { topic, qos, user });
   }
 
   /**
@@ -239,13 +232,20 @@ export class SessionStore extends MemoryPersistence {
   ): Promise<void> {
     const wanted = this.#wanted.get(client);
     const subs = wanted === undefined ? all : [wanted];
+    const user = wanted?.user ?? null;
     const { sessionsMax } = this.#limits;
     if (!this.#sessions.has(client.id) && this.#sessions.size >= sessionsMax) {
       throw new Error(`there are ${sessionsMax} persistent sessions already`);
     }
     this.#sessions.set(client.id, 0);
+    const isNew = user !== this.ownerOf(client.id);
+    if (user === null) this.#owners.delete(client.id);
+    else this.#owners.set(client.id, user);
     await super.addSubscriptions(client, subs);
-    await this.#journal?.subscribe(client.id, subs);
+    await Promise.all([
+      isNew ? this.#journal?.own(client.id, user) : null,
+      this.#journal?.subscribe(client.id, subs),
+    ]);
   }
 
   override async removeSubscriptions(client: { id: string }, topics: readonly string[]) {
@@ -438,6 +438,7 @@ export class SessionStore extends MemoryPersistence {
     this.#queues.delete(client.id);
     this.#changed();
     const known = this.#sessions.delete(client.id);
+    this.#owners.delete(client.id);
     if (known || queue !== undefined) await this.#journal?.forget(client.id);
     await super.cleanSubscriptions(
       client as Parameters<MemoryPersistence['cleanSubscriptions']>[0],

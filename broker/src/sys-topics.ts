@@ -5,6 +5,9 @@
  * years, where it has the same thing.
  */
 
+/** Where they are. */
+export const SYS = '$SYS/broker/';
+
 /** Figures since the start, or now. */
 export interface BrokerCounts {
   readonly uptimeSeconds: number;
@@ -21,7 +24,7 @@ export interface BrokerCounts {
   readonly retained: number;
 }
 
-/** Topics below `$SYS/broker/`, and what stands there. */
+/** Topics below `SYS`, and what stands there. */
 export function sysTopics(counts: BrokerCounts): ReadonlyMap<string, string> {
   const entries: readonly (readonly [string, number])[] = [
     ['uptime', Math.floor(counts.uptimeSeconds)],
@@ -36,5 +39,5 @@ export function sysTopics(counts: BrokerCounts): ReadonlyMap<string, string> {
     ['store/messages/bytes', counts.queuedBytes],
     ['retained messages/count', counts.retained],
   ];
-  return new Map(entries.map(([name, value]) => [`$SYS/broker/${name}`, String(value)]));
+  return new Map(entries.map(([name, value]) => [`${SYS}${name}`, String(value)]));
 }

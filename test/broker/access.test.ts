@@ -3,13 +3,13 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect as connectTcp } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { openDatabase } from '@blocktorrent/agent/runtime/sqlite.ts';
 import { covers, parseUsers } from '@blocktorrent/broker/access.ts';
 import { type Broker, type BrokerOptions, startBroker } from '@blocktorrent/broker/broker.ts';
 import { parseBrokerConfig } from '@blocktorrent/broker/config.ts';
 import { hashPassword, isPasswordHash, PasswordChecker } from '@blocktorrent/broker/password.ts';
-import { connect, type IClientOptions, type MqttClient } from 'mqtt';
+import type { IClientOptions, MqttClient } from 'mqtt';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { closed, connected, publishes } from '../support/broker-client.ts';
 import { gatewayConfig, startGateway } from '../support/gateway.ts';
 import { startNode } from '../support/process.ts';
 import { aFolder } from '../support/readings.ts';
@@ -47,21 +47,10 @@ async function aBroker(options: BrokerOptions = {}) {
   return { broker, warnings, url: `mqtt://${broker.address}` };
 }
 
-/** A client that is connected; rejects when it is refused, or its connection is closed. */
 async function aClient(url: string, options: IClientOptions = {}): Promise<MqttClient> {
-  const client = connect(url, { reconnectPeriod: 0, protocolVersion: 4, ...options });
+  const client = await connected(url, options);
   cleanUps.push(() => client.endAsync(true));
-  await new Promise<void>((resolve, reject) => {
-    client.once('connect', () => resolve());
-    client.on('error', reject);
-    client.once('close', () => reject(new Error('closed')));
-  });
   return client;
-}
-
-/** Resolves when the connection has ended. */
-function closed(client: MqttClient): Promise<void> {
-  return new Promise((resolve) => client.once('close', () => resolve()));
 }
 
 const as = (username: string, password = 'right'): IClientOptions => ({ username, password });
@@ -72,14 +61,6 @@ users:
   truck-1: { password: '${hash}', publish: ['site/{user}/#'] }
   truck-2: { certificate: true, publish: ['site/{user}/#'] }
 `;
-
-/** Whether a publish at QoS 1 was acknowledged; a refused one ends the connection. */
-async function publishes(client: MqttClient, topic: string): Promise<boolean> {
-  const refused = closed(client).then(() => false);
-  const taken = client.publishAsync(topic, '1', { qos: 1 }).then(() => true);
-  taken.catch(() => undefined);
-  return await Promise.race([refused, taken]);
-}
 
 async function grants(client: MqttClient, topic: string): Promise<boolean> {
   return await client.subscribeAsync(topic, { qos: 1 }).then(
@@ -136,6 +117,11 @@ describe('users and topic rules', () => {
     await gone;
     expect(await publishes(truck, 'site/truck-1/c')).toBe(false);
     expect(await publishes(await aClient(url, as('truck-1')), 'site/new/c')).toBe(true);
+  });
+
+  it('there are none without a file: whoever gives a name is let in like everybody', async () => {
+    const { url } = await aBroker();
+    expect(await publishes(await aClient(url, as('sensor', 'any')), 'site/a')).toBe(true);
   });
 
   it('cover a filter only where they cover all that it means', () => {
@@ -313,7 +299,8 @@ describe('limits', () => {
     await client.subscribeAsync('#');
     await vi.waitFor(() => expect(said.get('r')).toBe('kept'));
     expect([...said.keys()]).toEqual(['r']);
-    await client.subscribeAsync('$SYS/#');
+    await client.subscribeAsync('$SYS/#', { qos: 1 });
+    await (await aClient(url)).subscribeAsync('other/#');
     for (let n = 0; n < 5; n += 1) await client.publishAsync('site/a', `${n}`, { qos: 1 });
     // Never has room: waiting for it would be for ever.
     await client.publishAsync('site/a', 'longer', { qos: 1 });
@@ -322,6 +309,10 @@ describe('limits', () => {
       expect(said.get('$SYS/broker/store/messages/count')).toBe('5');
       expect(said.get('$SYS/broker/clients/sessions')).toBe('1');
     });
+    // Not what the broker's parts tell each other: who subscribes to what.
+    expect([...said.keys()].filter((topic) => !/^(r$|site\/|\$SYS\/broker\/)/.test(topic))).toEqual(
+      [],
+    );
     await aClient(url, { clientId: 'away', clean: false });
     expect(warnings).toContainEqual([
       'messages were dropped for this client',
@@ -377,62 +368,6 @@ describe('limits', () => {
     const ended = closed(client);
     client.publish('r/4', '1', retain, () => undefined);
     await ended;
-  });
-});
-
-describe('a store', () => {
-  it('keeps sessions, what waits for them and retained messages over a restart in order', async () => {
-    const dataDir = file('data');
-    const first = await aBroker({ dataDir });
-    const reader = await aClient(first.url, { clientId: 'reader', clean: false });
-    await reader.subscribeAsync(['site/#', 'left/#'], { qos: 1 });
-    await reader.unsubscribeAsync('left/#');
-    await reader.endAsync();
-    const publisher = await aClient(first.url);
-    await publisher.publishAsync('r/1', 'kept', { qos: 1, retain: true });
-    await publisher.publishAsync('r/2', 'gone', { retain: true });
-    await publisher.publishAsync('r/2', '', { qos: 1, retain: true });
-    for (const text of ['1', '2', '3']) await publisher.publishAsync('site/a', text, { qos: 1 });
-    await publisher.publishAsync('left/a', 'x', { qos: 1 });
-    await first.broker.stop();
-    const second = await aBroker({ dataDir });
-    expect(second.broker.queuedFor('reader')).toBe(3);
-    const got: [string, boolean][] = [];
-    const client = connect(second.url, { clientId: 'reader', clean: false, protocolVersion: 4 });
-    cleanUps.push(() => client.endAsync(true));
-    client.on('message', (_topic, payload, { dup }) => got.push([String(payload), dup]));
-    await vi.waitFor(() => expect(second.broker.queuedFor('reader')).toBe(0));
-    await client.subscribeAsync('r/#', { qos: 1 });
-    await vi.waitFor(() => expect(got.map(([text]) => text)).toContain('kept'));
-    expect(got.map(([text]) => text)).not.toContain('gone');
-    // None of them had been sent before.
-    expect(got.every(([, dup]) => !dup)).toBe(true);
-  });
-
-  it('belongs to one broker, and is refused where it is something else', async () => {
-    const dataDir = file('data');
-    await aBroker({ dataDir });
-    await expect(startBroker({ port: 0, dataDir })).rejects.toThrow(/broker\.sqlite/);
-    mkdirSync(file('other'));
-    writeFileSync(join(file('other'), 'broker.sqlite'), 'no database at all, but long enough');
-    await expect(startBroker({ port: 0, dataDir: file('other') })).rejects.toThrow(
-      /expected the broker's own store/,
-    );
-  });
-
-  it('that cannot be written acknowledges nothing', async () => {
-    const dataDir = file('data');
-    const first = await aBroker({ dataDir });
-    const reader = await aClient(first.url, { clientId: 'reader', clean: false });
-    await reader.subscribeAsync('site/#', { qos: 1 });
-    await first.broker.stop();
-    const database = openDatabase(join(dataDir, 'broker.sqlite'));
-    database.exec(`CREATE TRIGGER full BEFORE INSERT ON queued WHEN NEW.topic = 'site/bad'
-      BEGIN SELECT RAISE(ABORT, 'disk full'); END`);
-    database.close();
-    const { url } = await aBroker({ dataDir });
-    expect(await publishes(await aClient(url), 'site/bad')).toBe(false);
-    expect(await publishes(await aClient(url), 'site/good')).toBe(true);
   });
 });
 
