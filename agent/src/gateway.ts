@@ -92,6 +92,8 @@ export class Gateway {
   readonly #rebirths: Rebirths;
   readonly #clockSynchronised: () => boolean;
   #deadLetters = 0;
+  /** Why the open batch could not be closed when that was due. */
+  #closeFailure: string | null = null;
   /** What the metrics know of the brokers. */
   #counted = { reconnects: 0, lost: 0 };
   #timer: NodeJS.Timeout | null = null;
@@ -135,15 +137,16 @@ export class Gateway {
       clockSynchronised: this.#clockSynchronised,
       metrics: this.#ingestMetrics(metrics),
       log: ingestLog,
-      maxReadings: config.batch.commitMaxReadings,
+      maxReadings: Math.min(config.batch.commitMaxReadings, config.batch.maxReadings),
       maxDelayMs: config.batch.commitMaxDelayMs,
       onCommitted: (readings) => {
         this.#logCommitted(readings);
         this.#rebirths.see(readings);
         const show = this.taps.keep(readings);
+        // Not when it is durable: while the disk syncs, thousands more may be committed.
+        this.#rotateIfDue();
         return () => {
           show();
-          this.#rotateIfDue();
           if (this.#disk.isDue) this.#checkDisk();
         };
       },
@@ -249,10 +252,17 @@ export class Gateway {
     try {
       const now = systemClock.nowMs();
       const reason = this.#store.due(now);
-      if (reason !== null) this.#closed(this.#store.rotateIfDue(now), reason);
+      if (reason !== null) {
+        this.#closed(this.#store.rotateIfDue(now), reason);
+        this.#closeFailure = null;
+      }
     } catch (error) {
       // A reader may be looking at the file: readings are safe in the open batch meanwhile.
-      this.#house.log.warn('the batch could not be closed, will be tried again', { error });
+      const failure = error instanceof Error ? error.message : String(error);
+      if (failure !== this.#closeFailure) {
+        this.#house.log.warn('the batch could not be closed, will be tried again', { error });
+      }
+      this.#closeFailure = failure;
     }
     const { metrics } = this.#house;
     metrics.set('ingestReadingsHeld', this.#ingest.held);
@@ -286,10 +296,12 @@ export class Gateway {
   #diskStatus(): DiskStatus {
     const { failure } = this.#ingest;
     const { status } = this.#disk;
-    if (failure === null || status.alarm !== null) return status;
+    if (failure === null || status.admission === 'none') return status;
+    const before = status.alarm === null ? '' : `; ${status.alarm}`;
     return {
       ...status,
-      alarm: `readings cannot be committed, their brokers keep them: ${failure}`,
+      admission: 'none',
+      alarm: `readings cannot be committed, their brokers keep them: ${failure}${before}`,
     };
   }
 
@@ -305,12 +317,12 @@ export class Gateway {
   }
 
   #diskKeeper(mqtt: Mqtt): DiskKeeper {
-    const { config, queue, metrics, log } = this.#house;
+    const { config, metrics, log } = this.#house;
     const spool = join(config.dataDir, 'spool');
     return new DiskKeeper({
       store: this.#store,
       limits: () => config.batch.disk,
-      safetyOf: (batch) => safetyOf(queue.batchStage(batch)),
+      safetyOf: (batch) => this.#safetyOf(batch),
       priorityOfRule: (name) => mqtt.rules.find(({ topic }) => topic === name)?.priority ?? 0,
       priorityOfTopic: (topic) =>
         mqtt.rules.find((rule) => matchesFilter(rule.topic, topic))?.priority ?? 0,
@@ -321,6 +333,12 @@ export class Gateway {
       onDropped: (readings, where) => metrics.add('batchDroppedReadings', readings, { where }),
       log: log.child({ component: 'disk' }),
     });
+  }
+
+  #safetyOf(batch: number): BatchSafety {
+    const { queue } = this.#house;
+    const stage = queue.batchStage(batch);
+    return stage === 'queued' && queue.isBatchInHand(batch) ? 'sealing' : safetyOf(stage);
   }
 
   #storeOptions(mqtt: Mqtt): BatchStoreOptions {

@@ -13,7 +13,8 @@ export function readiness({ epoch, brokers, disk, doors, sources }: Facts): Heal
     }),
     ...sources.flatMap(({ name, reason }) => (reason === null ? [] : [`${name}: ${reason}`])),
     ...doors.map(({ name, reason }) => `${name} does not listen: ${reason}`),
-    ...(disk?.alarm == null ? [] : [disk.alarm]),
+    // What was dropped before is an alarm still, and keeps nothing from coming in.
+    ...(disk === null || disk.admission === 'all' ? [] : [disk.alarm ?? 'no room']),
   ];
   return { ok: reasons.length === 0, reasons };
 }

@@ -2,7 +2,7 @@
 import { verifyAnchored } from '@blocktorrent/agent/audit/verify-anchored.ts';
 import { verifyBatch } from '@blocktorrent/agent/audit/verify-batch.ts';
 import { Anchorer } from '@blocktorrent/agent/batch/anchorer.ts';
-import type { Ledger } from '@blocktorrent/agent/ledger/ledger.ts';
+import { type Ledger, LedgerError } from '@blocktorrent/agent/ledger/ledger.ts';
 import { silentLog } from '@blocktorrent/agent/runtime/log.ts';
 import { toHex } from '@blocktorrent/protocol/bytes.ts';
 import type { Anchor, AnchorInput } from '@blocktorrent/protocol/ledger-api.ts';
@@ -21,7 +21,7 @@ function anchorLedger() {
   const anchors: Anchor[] = [];
   const world = { offline: false, pages: 0 };
   const answer = (name: string, argument: unknown): unknown => {
-    if (world.offline) throw new Error('unavailable');
+    if (world.offline) throw new LedgerError('unavailable', 'unavailable');
     if (name === 'ledger/records:GetAnchor') return anchors.at(-1) ?? null;
     if (name === 'ledger/records:ListAnchors') {
       const { fromCount } = argument as { fromCount: number };
@@ -109,6 +109,20 @@ describe('the anchorer', () => {
     await vi.advanceTimersByTimeAsync(1000);
     expect(anchors).toMatchObject([{ count: 3 }]);
     expect(anchorer.status).toEqual({ count: 3, error: null, alarm: null });
+  });
+
+  it('is back soon after the ledger is, however seldom it anchors', async () => {
+    const { ledger, anchors, world } = anchorLedger();
+    const { store } = started(ledger, aStore(), 3_600_000);
+    store.append(readings(1, 3));
+    world.offline = true;
+    await vi.advanceTimersByTimeAsync(3_600_000);
+    world.offline = false;
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(anchors).toMatchObject([{ count: 3 }]);
+    store.append(readings(4, 4));
+    await vi.advanceTimersByTimeAsync(3_500_000);
+    expect(anchors).toHaveLength(1);
   });
 
   it('raises an alarm where the ledger knows of readings that are not here', async () => {

@@ -189,6 +189,9 @@ describe('every error of a configuration', () => {
       key: 'batch.disk.maxBytes',
       expected: 'at least twice `batch.maxBytes`, 2000000',
     });
+    expect(problemsOf(`${MINIMAL}batch: { maxBytes: 4000000000 }\n`)[0]).toMatchObject({
+      key: 'batch.disk.maxBytes',
+    });
   });
 
   it('of a rule with both value and values is found', () => {

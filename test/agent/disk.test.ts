@@ -2,7 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { verifyBatch } from '@blocktorrent/agent/audit/verify-batch.ts';
-import type { BatchStore } from '@blocktorrent/agent/batch/batch-store.ts';
+import { BatchStore } from '@blocktorrent/agent/batch/batch-store.ts';
 import { DiskKeeper, DROPPED_TOPIC } from '@blocktorrent/agent/batch/disk-keeper.ts';
 import {
   type BatchOnDisk,
@@ -15,6 +15,7 @@ import { pipeline } from '@blocktorrent/agent/pipeline.ts';
 import { manualClock } from '@blocktorrent/agent/runtime/clock.ts';
 import type { QueuedFile } from '@blocktorrent/agent/runtime/file-queue.ts';
 import { silentLog } from '@blocktorrent/agent/runtime/log.ts';
+import { openReadOnly } from '@blocktorrent/agent/runtime/sqlite.ts';
 import { startBroker } from '@blocktorrent/broker/broker.ts';
 import { connectAsync } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -49,6 +50,12 @@ describe('a full budget', () => {
       3,
       'all',
     ]);
+  });
+
+  it('does not cost what is being sealed, nor another in its place', () => {
+    const sealing = of(1, { safety: 'sealing' });
+    expect(dropped([sealing, of(2), of(3), of(4)])).toEqual(['all']);
+    expect(dropped([sealing, of(2), of(3), of(4), of(5)])).toEqual([2, 'all']);
   });
 
   it('with keep-oldest costs nothing that is not sealed, and takes nothing new', () => {
@@ -110,6 +117,8 @@ const records = (store: BatchStore): Record<string, unknown>[] =>
     .filter(({ topic }) => topic === DROPPED_TOPIC)
     .map(({ payload }) => JSON.parse(Buffer.from(payload).toString()) as Record<string, unknown>);
 
+const EMPTY_BATCHES = { nextSeq: 1, currentBytes: 1, owedBytes: 0, append: () => undefined };
+
 describe('the keeper', () => {
   function filled(batches: number): BatchStore {
     const store = openStore(folder);
@@ -159,6 +168,44 @@ describe('the keeper', () => {
     // The next batch has to follow the newest one, so that one stays until there is a next batch.
     expect(store.list().map(({ batch }) => batch)).toEqual([1, 2, 4]);
     expect([records(store), keeper.status.alarm]).toEqual([[], null]);
+    expect(keeper.status.usedBytes).toBe(3 * sizeOf(store));
+  });
+
+  it('says nothing of the newest one, however often it looks, where that cannot go yet', () => {
+    const store = filled(2);
+    const { keeper, world } = keeperOf(store, { ...LIMITS, maxBytes: 1e9 }, [1, 2]);
+    const error = vi.spyOn(silentLog, 'error');
+    cleanUps.push(() => error.mockRestore());
+    world.freeBytes = 1;
+    for (let look = 0; look < 3; look += 1) keeper.check();
+    expect(store.list().map(({ batch }) => batch)).toEqual([2]);
+    expect(error).not.toHaveBeenCalled();
+  });
+
+  it('drops the newest one where it is available before any that is not', () => {
+    const store = filled(3);
+    const limits = { ...LIMITS, reserveBytes: 0, maxBytes: 1.5 * sizeOf(store) };
+    const { keeper } = keeperOf(store, limits, [3]);
+    const dropped = vi.spyOn(store, 'drop');
+    keeper.check();
+    expect(dropped.mock.calls).toEqual([[3], [1]]);
+    expect(store.list().map(({ batch }) => batch)).toEqual([2]);
+  });
+
+  it('drops so many at once that readings do not wait for long', () => {
+    const store = filled(1);
+    const [one] = store.list();
+    const left = new Map(Array.from({ length: 40 }, (_, n) => [n, { ...one, batch: n }]));
+    const kept = {
+      ...EMPTY_BATCHES,
+      list: () => [...left.values()],
+      drop: (n: number) => left.delete(n),
+    };
+    const { keeper } = keeperOf(kept as never, { ...LIMITS, reserveBytes: 0, maxBytes: 1 });
+    keeper.check();
+    expect(left.size).toBe(8);
+    keeper.check();
+    expect(left.size).toBe(0);
   });
 
   it('leaves a store that goes on with seq and chain after a restart, whatever was dropped', () => {
@@ -251,13 +298,13 @@ describe('the keeper', () => {
     const { keeper } = keeperOf(kept as unknown as BatchStore, {
       ...LIMITS,
       reserveBytes: 0,
-      maxBytes: 1.5 * sizeOf(store),
+      maxBytes: 1,
     });
-    keeper.check();
+    for (let look = 0; look < 3; look += 1) keeper.check();
     expect([store.list().length, records(store)]).toEqual([1, []]);
     broken = false;
     keeper.check();
-    expect(records(store)).toMatchObject([{ batch: 1 }, { batch: 2 }]);
+    expect(records(store)).toMatchObject([{ batch: 1 }, { batch: 2 }, { batch: 3 }]);
   });
 });
 
@@ -275,13 +322,11 @@ describe('sealing', () => {
   });
 });
 
-describe('a gateway with a small budget', () => {
-  it('stays within it, records its losses, and says so in its status', async () => {
+describe('a gateway with small batches and a small budget', () => {
+  async function running(more: string) {
     const broker = await startBroker({ port: 0 });
     cleanUps.push(() => broker.stop());
     const url = `mqtt://${broker.address}`;
-    const more =
-      'batch: { maxBytes: 524288, maxReadings: 40, disk: { maxBytes: 1048576, reserveBytes: 0 } }';
     const rules = `[{ topic: 'site/#', value: /v }]`;
     const test = startGateway(folder, gatewayConfig(folder, rules, [url], more));
     cleanUps.push(() => test.stop());
@@ -289,10 +334,60 @@ describe('a gateway with a small budget', () => {
     cleanUps.push(() => client.endAsync(true));
     await vi.waitFor(() => expect(test.gateway.counts().brokers[0]?.connected).toBe(true));
     const payload = JSON.stringify({ v: 1, pad: 'x'.repeat(4000) });
-    await vi.waitFor(async () => {
-      await Promise.all(
-        Array.from({ length: 100 }, () => client.publishAsync('site/a', payload, { qos: 1 })),
+    const publish = (count: number) =>
+      Promise.all(
+        Array.from({ length: count }, () => client.publishAsync('site/a', payload, { qos: 1 })),
       );
+    return { test, publish };
+  }
+
+  it('closes a batch with the commit that fills it, in the middle of a burst', async () => {
+    const { test, publish } = await running('batch: { maxReadings: 40 }');
+    await publish(400);
+    await vi.waitFor(() => expect(test.gateway.counts().readings).toBe(400), 10_000);
+    const counts = readdirSync(join(folder, 'batches'))
+      .filter((name) => /^\d+\.sqlite$/.test(name))
+      .map((name) => verifyBatch(join(folder, 'batches', name)).readings);
+    expect(Math.max(...counts)).toBeLessThan(80);
+    expect(Math.min(...counts)).toBeGreaterThanOrEqual(40);
+  });
+
+  it('says once that somebody reads the batch that is to be closed', async () => {
+    const { test, publish } = await running('batch: { maxReadings: 10 }');
+    const warn = vi.spyOn(silentLog, 'warn');
+    cleanUps.push(() => warn.mockRestore());
+    await publish(1);
+    await vi.waitFor(() => expect(test.gateway.counts().openReadings).toBe(1));
+    const reader = openReadOnly(join(folder, 'batches/1.open.sqlite'));
+    reader.prepare('SELECT count(*) FROM reading').get();
+    for (let burst = 0; burst < 5; burst += 1) await publish(10);
+    await vi.waitFor(() => expect(test.gateway.counts().openReadings).toBe(51));
+    expect(warn.mock.calls.map(([text]) => text)).toEqual([
+      'the batch could not be closed, will be tried again',
+    ]);
+    reader.close();
+    await vi.waitFor(() => expect(test.gateway.counts().openReadings).toBe(0), 5_000);
+  });
+
+  it('does not drop, nor say that it has, what a stage has in hand', async () => {
+    const { test, publish } = await running(
+      'batch: { maxBytes: 524288, maxReadings: 40, disk: { maxBytes: 1048576, reserveBytes: 0 } }',
+    );
+    test.queue.inHand.add(1);
+    await vi.waitFor(async () => {
+      await publish(100);
+      expect(test.gateway.counts().disk.droppedReadings).toBeGreaterThan(100);
+    }, 20_000);
+    expect(existsSync(join(folder, 'batches/1.sqlite'))).toBe(true);
+    expect(existsSync(join(folder, 'batches/2.sqlite'))).toBe(false);
+  }, 30_000);
+
+  it('stays within it, records its losses, and says so in its status', async () => {
+    const { test, publish } = await running(
+      'batch: { maxBytes: 524288, maxReadings: 40, disk: { maxBytes: 1048576, reserveBytes: 0 } }',
+    );
+    await vi.waitFor(async () => {
+      await publish(100);
       expect(test.gateway.counts().disk.droppedReadings).toBeGreaterThan(100);
     }, 20_000);
     const { disk } = test.gateway.counts();
@@ -300,5 +395,18 @@ describe('a gateway with a small budget', () => {
     expect(disk.usedBytes).toBeLessThanOrEqual(1_048_576);
     const files = readdirSync(join(folder, 'batches')).filter((name) => /^\d+\.sqlite$/.test(name));
     expect(files.length).toBeLessThan(6);
+    const write = vi.spyOn(BatchStore.prototype, 'write').mockImplementation(() => {
+      throw new Error('disk is full');
+    });
+    cleanUps.push(() => write.mockRestore());
+    void publish(1).catch(() => undefined);
+    await vi.waitFor(() =>
+      expect(test.gateway.counts().disk).toMatchObject({
+        admission: 'none',
+        alarm: expect.stringMatching(
+          /cannot be committed.*disk is full; \d+ readings were dropped/,
+        ),
+      }),
+    );
   }, 30_000);
 });

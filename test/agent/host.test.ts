@@ -62,10 +62,12 @@ describe('/readyz', () => {
 
   it('is well where the ledger is known and every broker subscribed', () => {
     expect(readiness(well)).toEqual({ ok: true, reasons: [] });
+    const disk = { admission: 'all', alarm: '9 readings were dropped to make room' } as never;
+    expect(readiness({ ...well, disk })).toEqual({ ok: true, reasons: [] });
   });
 
   it('names everything that is missing', () => {
-    const disk = { usedBytes: 1, maxBytes: 1, alarm: 'the disk is full' } as never;
+    const disk = { admission: 'none', alarm: 'the disk is full' } as never;
     const brokers = [{ ...broker, connected: false, reason: 'ECONNREFUSED' }];
     const sources = [{ kind: 'folder' as const, name: '/in', reason: 'no permission' }];
     const doors = [{ name: 'overlay', reason: 'EADDRNOTAVAIL' }];

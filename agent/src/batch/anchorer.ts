@@ -7,7 +7,7 @@
  */
 import { toHex } from '@blocktorrent/protocol/bytes.ts';
 import type { MspId } from '@blocktorrent/protocol/ledger-api.ts';
-import type { Ledger } from '../ledger/ledger.ts';
+import { type Ledger, LedgerError } from '../ledger/ledger.ts';
 import type { Log } from '../runtime/log.ts';
 
 /** The chain as it is now; a part of `BatchMeta`. */
@@ -40,6 +40,9 @@ export interface AnchorStatus {
   readonly alarm: string | null;
 }
 
+/** While the ledger is away it is asked so often at least: it may be back. */
+const OFFLINE_RETRY_MS = 10_000;
+
 export class Anchorer {
   readonly #options: AnchorerOptions;
   #status: AnchorStatus = { count: null, error: null, alarm: null };
@@ -47,6 +50,8 @@ export class Anchorer {
   #timer: NodeJS.Timeout | null = null;
   #running: Promise<void> = Promise.resolve();
   #stopped = false;
+  /** The last try met no ledger. */
+  #offline = false;
 
   constructor(options: AnchorerOptions) {
     this.#options = options;
@@ -70,9 +75,10 @@ export class Anchorer {
   #schedule(): void {
     const { everyMs } = this.#options;
     if (everyMs === 0 || this.#stopped) return;
+    const delayMs = this.#offline ? Math.min(everyMs, OFFLINE_RETRY_MS) : everyMs;
     this.#timer = setTimeout(() => {
       this.#running = this.#anchor().finally(() => this.#schedule());
-    }, everyMs);
+    }, delayMs);
   }
 
   async #anchor(): Promise<void> {
@@ -86,11 +92,13 @@ export class Anchorer {
       await ledger.submit('ledger/records:Anchor', anchor);
       if (this.#status.error !== null) log.info('anchors work again', { count });
       this.#status = { ...this.#status, count, error: null };
+      this.#offline = false;
       onOutcome('anchored');
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       if (this.#status.error !== reason) log.warn('no anchor, will be tried again', { error });
       this.#status = { ...this.#status, error: reason };
+      this.#offline = error instanceof LedgerError && error.code === 'unavailable';
       onOutcome('failed');
     }
   }

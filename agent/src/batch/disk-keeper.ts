@@ -63,6 +63,8 @@ interface Arrivals {
 
 /** A look is due when the open batch has grown by so much since the last one. */
 const GROWN_BYTES = 1024 * 1024;
+/** Unlinking is a sync each, and holds up readings: of a budget made much smaller, the rest waits. */
+const DROPS_AT_ONCE = 32;
 /** Topics that are counted one by one in a record. */
 const TOPICS_RECORDED_MAX = 100;
 
@@ -71,6 +73,10 @@ export class DiskKeeper {
   #status: DiskStatus;
   /** Records that no batch could take yet. */
   #unrecorded: Uint8Array[] = [];
+  /** Batches whose record is made, and that are still there. */
+  readonly #noted = new Set<number>();
+  /** Why the last batch could not be unlinked. */
+  #failure: string | null = null;
   #arrivals: Arrivals | null = null;
   #dropped = 0;
   /** Size of the open batch at the last look. */
@@ -111,13 +117,16 @@ export class DiskKeeper {
       otherBytes: store.currentBytes + spoolBytes(),
       freeBytes: free - store.owedBytes,
     });
-    for (const { batch, safety } of plan.drop) {
+    const drop = plan.drop.slice(0, DROPS_AT_ONCE).flatMap(({ batch, safety }) => {
       const found = closed.get(batch);
-      if (found !== undefined) this.#drop(found, safety);
-    }
+      return found === undefined ? [] : [{ found, safety }];
+    });
+    for (const { found, safety } of drop) if (safety !== 'available') this.#note(found, safety);
     this.#recordArrivals();
+    // Before anything is unlinked: it begins a batch where none is open, so that the newest can go, too.
     this.#record();
-    const freed = plan.drop.reduce((sum, { bytes }) => sum + bytes, 0);
+    let freed = 0;
+    for (const { found, safety } of drop) if (this.#drop(found, safety)) freed += found.bytes;
     const { maxBytes } = limits();
     const usedBytes = plan.usedBytes - freed;
     this.#status = {
@@ -158,43 +167,40 @@ export class DiskKeeper {
     this.#record();
   }
 
-  #drop(batch: ClosedBatch, safety: BatchSafety): void {
+  #note(closed: ClosedBatch, safety: BatchSafety): void {
+    const { batch, firstSeq, lastSeq, count, openedMs, closedMs, bytes } = closed;
+    if (this.#noted.has(batch)) return;
+    const chain = {
+      chainStart: Buffer.from(closed.chainStart).toString('hex'),
+      chainEnd: Buffer.from(closed.chainEnd).toString('hex'),
+    };
+    const place = { batch, firstSeq, lastSeq, readings: count, openedMs, closedMs, bytes };
+    this.#unrecorded.push(json({ what: 'batch', ...place, sealed: safety === 'sealed', ...chain }));
+    this.#noted.add(batch);
+  }
+
+  /** Whether the batch has gone. */
+  #drop({ batch, count }: ClosedBatch, safety: BatchSafety): boolean {
     const { store, log } = this.#options;
-    if (safety !== 'available') {
-      const { batch: number, firstSeq, lastSeq, count, openedMs, closedMs, bytes } = batch;
-      const chain = {
-        chainStart: Buffer.from(batch.chainStart).toString('hex'),
-        chainEnd: Buffer.from(batch.chainEnd).toString('hex'),
-      };
-      const place = {
-        batch: number,
-        firstSeq,
-        lastSeq,
-        readings: count,
-        openedMs,
-        closedMs,
-        bytes,
-      };
-      this.#unrecorded.push(
-        json({ what: 'batch', ...place, sealed: safety === 'sealed', ...chain }),
-      );
-      this.#record();
-    }
+    // The next batch has to follow the newest one: that goes once there is a next one.
+    if (store.currentBytes === 0 && store.list().at(-1)?.batch === batch) return false;
     try {
-      store.drop(batch.batch);
+      store.drop(batch);
     } catch (error) {
-      log.error('a batch could not be dropped', { batch: batch.batch, error });
-      return;
+      const reason = error instanceof Error ? error.message : String(error);
+      if (this.#failure !== reason) log.error('a batch could not be dropped', { batch, error });
+      this.#failure = reason;
+      return false;
     }
+    this.#failure = null;
+    this.#noted.delete(batch);
     if (safety !== 'unsealed') {
-      log.debug('a batch was unlinked to make room: it is sealed', { batch: batch.batch });
-      return;
+      log.debug('a batch was unlinked to make room: it is sealed', { batch });
+      return true;
     }
-    this.#count(batch.count, 'batch');
-    log.error('a batch was dropped: the budget of the disk is used up', {
-      batch: batch.batch,
-      readings: batch.count,
-    });
+    this.#count(count, 'batch');
+    log.error('a batch was dropped: the budget of the disk is used up', { batch, readings: count });
+    return true;
   }
 
   #count(readings: number, where: 'batch' | 'arrival'): void {

@@ -3,8 +3,9 @@
  *
  * Always holds: what is available on the ledger goes first, then what is sealed (its ciphertext goes
  * on), and of what is neither nothing unless the policy is `keep-newest`: the least important first,
- * and of equal ones the oldest. Low space that others have used up is no reason to lose a reading:
- * then new ones are not taken, and their brokers keep them.
+ * and of equal ones the oldest. What is being sealed is never dropped, and nothing in its place: it
+ * can go in a moment. Low space that others have used up is no reason to lose a reading: then new
+ * ones are not taken, and their brokers keep them.
  */
 
 export type DiskPolicy = 'keep-oldest' | 'keep-newest';
@@ -18,7 +19,7 @@ export interface DiskLimits {
 }
 
 /** How safe a closed batch is without its file. */
-export type BatchSafety = 'available' | 'sealed' | 'unsealed';
+export type BatchSafety = 'available' | 'sealed' | 'sealing' | 'unsealed';
 
 export interface BatchOnDisk {
   readonly batch: number;
@@ -49,7 +50,7 @@ export interface DiskPlan {
 
 /** Where no more of the budget is left, `keep-oldest` takes only what is most important. */
 const IMPORTANT_ONLY_BELOW = 0.1;
-const SAFETY: readonly BatchSafety[] = ['available', 'sealed', 'unsealed'];
+const SAFETY: readonly BatchSafety[] = ['available', 'sealed', 'sealing', 'unsealed'];
 
 /** Plans for what is on the disk now. */
 export function planDisk(limits: DiskLimits, use: DiskUse): DiskPlan {
@@ -60,6 +61,10 @@ export function planDisk(limits: DiskLimits, use: DiskUse): DiskPlan {
   let excess = usedBytes - maxBytes;
   let lack = reserveBytes - use.freeBytes;
   for (const one of [...use.batches].sort(byWorth)) {
+    if (one.safety === 'sealing') {
+      if (excess > 0) excess = Math.max(0, excess - one.bytes);
+      continue;
+    }
     const loss = one.safety === 'unsealed';
     const wanted = loss ? excess > 0 && policy === 'keep-newest' : excess > 0 || lack > 0;
     if (!wanted) continue;

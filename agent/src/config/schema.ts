@@ -264,13 +264,17 @@ function overlaySection(paths: PathFields) {
     .describe('The BitTorrent overlay.');
 }
 
+/** Defaults of `batch.maxBytes` and of `batch.disk.maxBytes`. */
+const BATCH_BYTES_MAX = 67_108_864;
+const DISK_BYTES_MAX = 4_294_967_296;
+
 function batchSection() {
   return z
     .strictObject({
       maxAgeMs: ms(100, 86_400_000).default(300_000).describe('A batch is closed at this age,'),
       maxReadings: whole(1, 10_000_000).default(100_000).describe('or with so many readings,'),
       maxBytes: whole(65_536, 4_294_967_296)
-        .default(67_108_864)
+        .default(BATCH_BYTES_MAX)
         .describe('or at this size, uncompressed.'),
       commitMaxReadings: whole(1, 10_000).default(500).describe('Readings of one group commit.'),
       commitMaxDelayMs: ms(0, 10_000)
@@ -282,7 +286,7 @@ function batchSection() {
       disk: z
         .strictObject({
           maxBytes: whole(1_048_576, Number.MAX_SAFE_INTEGER)
-            .default(4_294_967_296)
+            .default(DISK_BYTES_MAX)
             .describe('For batches and sealed files that are not yet available on the ledger.'),
           reserveBytes: whole(0, Number.MAX_SAFE_INTEGER)
             .default(134_217_728)
@@ -390,7 +394,10 @@ export function crossIssues(config: unknown, folder: string): SchemaIssue[] {
     }
   }
   const batch = Object(value.batch) as { maxBytes?: unknown; disk?: { maxBytes?: unknown } };
-  const [fileMax, diskMax] = [batch.maxBytes ?? 67_108_864, batch.disk?.maxBytes];
+  const [fileMax, diskMax] = [
+    batch.maxBytes ?? BATCH_BYTES_MAX,
+    batch.disk?.maxBytes ?? DISK_BYTES_MAX,
+  ];
   if (typeof fileMax === 'number' && typeof diskMax === 'number' && diskMax < 2 * fileMax) {
     report(['batch', 'disk', 'maxBytes'], `at least twice \`batch.maxBytes\`, ${2 * fileMax}`);
   }

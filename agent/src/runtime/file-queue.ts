@@ -97,6 +97,8 @@ export const BY_HAND = 'given up by hand: ';
 export const REFUSALS_MAX = 3;
 
 export class FileQueue {
+  /** Ids of the files that a stage works on at this moment; not stored. */
+  readonly inHand = new Set<number>();
   readonly #db: Database;
   readonly #nowMs: () => number;
 
@@ -179,6 +181,12 @@ export class FileQueue {
   batchStage(batch: number): Stage | null {
     const row = this.#db.prepare('SELECT stage FROM file WHERE batch = ?').get(batch);
     return (row as { stage: Stage } | undefined)?.stage ?? null;
+  }
+
+  /** Whether a stage works on this batch at this moment. */
+  isBatchInHand(batch: number): boolean {
+    const row = this.#db.prepare('SELECT id FROM file WHERE batch = ?').get(batch);
+    return row !== undefined && this.inHand.has((row as { id: number }).id);
   }
 
   /** Files at one stage, oldest first. */

@@ -128,7 +128,10 @@ export class StageRunner {
   async #work(files: readonly QueuedFile[]): Promise<void> {
     const { queue, log, signal, onAdvance } = this.#options;
     const { name, to } = this.#step;
-    for (const file of files) this.#inFlight.add(file.id);
+    for (const { id } of files) {
+      this.#inFlight.add(id);
+      queue.inHand.add(id);
+    }
     try {
       log.debug(`${name}: started`, { stage: name, ids: files.map((file) => file.id) });
       const results = await this.#step.run(files, signal);
@@ -157,7 +160,10 @@ export class StageRunner {
     } catch (error) {
       if (!signal.aborted) this.#failedOrUnwritten(files, error);
     } finally {
-      for (const file of files) this.#inFlight.delete(file.id);
+      for (const { id } of files) {
+        this.#inFlight.delete(id);
+        queue.inHand.delete(id);
+      }
     }
   }
 
