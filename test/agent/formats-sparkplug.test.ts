@@ -94,6 +94,32 @@ describe('Sparkplug B, types and nulls', () => {
     expect(samplesOf(nothing, odd, set, template, plain)).toEqual([['p', 1]]);
   });
 
+  it('says of a death the time of its arrival, and of what has no time no sequence', () => {
+    const take = (type: string, timeMs: number | null, seq: number | null) => {
+      const found = decode(aTopic(type), aPayload(timeMs, seq, []), NOW_MS);
+      if (found.refusal !== null) throw new Error(found.refusal);
+      return [found.deviceMs, found.deviceSeq];
+    };
+    // The will has the time of the connection.
+    expect(take('NDEATH', NOW_MS - 1e6, null)).toEqual([NOW_MS, null]);
+    expect(take('NDATA', NOW_MS - 1, 7)).toEqual([NOW_MS - 1, 7]);
+    expect(take('NDATA', null, 8)).toEqual([null, null]);
+  });
+
+  it('takes a death without a session for one, and refuses a metric that is cut off', () => {
+    const session = metric({ name: 'bdSeq', datatype: 8, long: 3 });
+    const online = (type: string, ...metrics: Uint8Array[]) => {
+      const found = decode(aTopic(type), aPayload(NOW_MS, null, metrics), NOW_MS);
+      return found.refusal ?? found.samples.find(({ name }) => name === '$online')?.value;
+    };
+    expect(online('NBIRTH', session)).toBe(1);
+    expect(online('NDEATH')).toBe(0);
+    // A name of 100 bytes in a metric of 4.
+    const cut = Buffer.concat([hex('12040a646161'), Buffer.alloc(200, 0x61)]);
+    const { refusal } = decode(aTopic('NDATA'), cut, NOW_MS);
+    expect(refusal).toBe('Sparkplug: a metric is cut off');
+  });
+
   it('does not take the alias of one device for another’s, nor of the node', () => {
     const take = (type: string, metrics: Uint8Array[]) => {
       const found = decode(aTopic(type), aPayload(NOW_MS, null, metrics), NOW_MS);

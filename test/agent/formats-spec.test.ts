@@ -5,6 +5,7 @@
  */
 import { createDecode } from '@blocktorrent/agent/ingest/decode.ts';
 import type { DecodeRule, DecoderName } from '@blocktorrent/agent/ingest/finding.ts';
+import { encode as encodeCbor } from 'cborg';
 import { describe, expect, it } from 'vitest';
 
 const NOW_MS = Date.parse('2026-03-01T12:00:00Z');
@@ -178,6 +179,39 @@ describe('SenML, the examples of RFC 8428', () => {
     ]);
   });
 
+  it('§6: every label of CBOR is the one of JSON, and none comes twice', () => {
+    const record = {
+      bver: 10,
+      bn: 'b',
+      bt: 1e9,
+      bu: 'W',
+      bv: 1,
+      bs: 2,
+      n: 'n',
+      u: 'J',
+      s: 3,
+      t: 4,
+      ut: 5,
+    };
+    const labels = [-1, -2, -3, -4, -5, -6, 0, 1, 5, 6, 7];
+    const numbered = Object.values(record).map((value, index) => [labels[index], value] as const);
+    for (const [label, name, value] of [
+      [2, 'v', 6],
+      [3, 'vs', 'x'],
+      [4, 'vb', true],
+    ] as const) {
+      const found = find(
+        'senml-cbor',
+        encodeCbor([new Map<unknown, unknown>([...numbered, [label, value]])]),
+      );
+      expect(found).toEqual(json([{ ...record, [name]: value }]));
+    }
+    const data = [new Map<unknown, unknown>([...numbered, [8, hex('fffe')]])];
+    expect(find('senml-cbor', encodeCbor(data))).toEqual(json([{ ...record, vd: '__4' }]));
+    const twice = encodeCbor([new Map<unknown, unknown>([...numbered, [2, 6], ['v', 7]])]);
+    expect(() => find('senml-cbor', twice)).toThrow('v twice in one record');
+  });
+
   it('§4.5.3: what is below 2^28 s is relative to now, what is not counts from 1970', () => {
     const timeOf = (record: object) => json([{ n: 'a', v: 1, ...record }]).samples[0]?.timeMs;
     expect(timeOf({ t: 2 ** 28 - 1 })).toBe(NOW_MS + (2 ** 28 - 1) * 1000);
@@ -290,6 +324,8 @@ describe('CBOR, the examples of RFC 8949 Appendix A', () => {
       'f8 00',
     ],
     ...['f8 18', 'f8 1f'],
+    // §5.6: a name twice; and a number that nobody means.
+    ...['a2 6161 01 6161 02', `c2 58 21 ${'01'.repeat(33)}`],
   ])('%s is no CBOR', (item) => {
     expect(() => read(item)).toThrow();
   });
@@ -359,7 +395,7 @@ describe('CSV, RFC 4180 §2', () => {
     ['aaa,bbb,ccc', ['aaa', 'bbb', 'ccc']],
     ['"aaa","b\r\nbb","ccc"', ['aaa', 'b\r\nbb', 'ccc']],
     ['"aaa","b""bb","c,c"', ['aaa', 'b"bb', 'c,c']],
-    ['\ufeffaaa,,"1.50"', ['aaa', 1.5]],
+    ['\ufeff"aaa",,"1.50"', ['aaa', 1.5]],
     // Beyond it: spaces beside a separator are not kept, columns may be missing.
     [' 1 , -2e3', [1, -2000]],
   ])('%j', (line, expected) => {
@@ -410,6 +446,12 @@ describe('line protocol, the examples of its reference', () => {
   ] as const)('times in %s', (timeUnit, time) => {
     const { deviceMs } = find('influx', text(`m f=1 ${time}\n`), { timeUnit });
     expect(deviceMs).toBe(timeUnit === 's' ? 1556813561000 : 1556813561098);
+  });
+
+  it('says no time where its lines say none, and the newest where some do', () => {
+    expect(find('influx', text('m f=1')).deviceMs).toBeNull();
+    const some = text('m f=1\nm f=2 1556813561098000000\nm f=3 1556813561097000000');
+    expect(find('influx', some).deviceMs).toBe(1556813561098);
   });
 
   it.each([

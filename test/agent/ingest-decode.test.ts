@@ -38,6 +38,14 @@ describe('the JSON decoder', () => {
       rule: 'site/#',
       refusal: null,
     });
+    // A batch holds names of 1,000 characters, topics of 65,535 bytes; a payload's name may have 200.
+    const named = at([{ topic: '#', decoder: 'json', value: '/v', sensor: '/s' }]);
+    const sensorAt = (topic: string) => Object(named(topic, bytes({ v: 1 }))).sensor;
+    expect(sensorAt('a'.repeat(1000))).toHaveLength(1000);
+    expect(sensorAt('a'.repeat(1001))).toBeNull();
+    const refusalOf = (s: string) => named('a', bytes({ v: 1, s })).refusal;
+    expect(refusalOf('n'.repeat(200))).toBeNull();
+    expect(refusalOf('n'.repeat(201))).toMatch("sensor at '/s': expected a name");
   });
 
   it('marks what waited in a buffer: as the payload says, or by its age', () => {
