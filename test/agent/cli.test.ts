@@ -253,7 +253,7 @@ describe('commands that ask the running agent', () => {
     });
     const { out } = await cli('status', '-c', config);
     expect(out).toContain('Org1MSP/gateway-1 (ingest)');
-    expect(out).toContain('12, 2 in the open batch, 1 dead letters');
+    expect(out).toContain('12, 2 in the open batch, 1 dead letters since the start');
     expect(out).toContain('disk      1.0 KiB of 2.0 KiB\nALARM     little room\n');
     expect(out).toContain('anchor    11 readings on the ledger');
     expect(out).toContain('ALARM     transactions wait for the clock: it is a year ahead\n');

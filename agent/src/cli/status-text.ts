@@ -18,7 +18,7 @@ export function statusText(status: AgentStatus): string {
   if (roles.includes('ingest')) {
     const { readings, openReadings, deadLetters } = status;
     lines.push(
-      `readings  ${readings}, ${openReadings} in the open batch, ${deadLetters} dead letters`,
+      `readings  ${readings}, ${openReadings} in the open batch, ${deadLetters} dead letters since the start`,
     );
   }
   lines.push(...sourceLines(status));
