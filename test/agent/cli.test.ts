@@ -248,6 +248,7 @@ describe('commands that ask the running agent', () => {
         overdue: { count: 2, oldestMs: 1_000 },
         upkeep: null,
         sources: [],
+        doors: [],
         problems: [{ id: 9, stage: 'sealed', error: 'no epoch' }],
       }),
     });
