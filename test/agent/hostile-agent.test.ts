@@ -6,6 +6,7 @@
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { type Broker, startBroker } from '@blocktorrent/broker/broker.ts';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -13,10 +14,14 @@ import { storedIn } from '../support/hostile.ts';
 import { requirePowerCut, startPowerCut } from '../support/power-cut.ts';
 import { aFolder } from '../support/readings.ts';
 import { RealAgent } from '../support/real-agent.ts';
+import { Seeded, seedOfRun } from '../support/seeded.ts';
 
 const TEN_YEARS_MS = 10 * 365.25 * 86_400_000;
 const SESSION = 'blocktorrent-gateway-1';
 const TEST_MS = 120_000;
+const POWER_CUTS = process.env.BLOCKTORRENT_LONG ? 40 : 2;
+/** The publisher waits while so many are queued: a broker's queue that is full drops what comes. */
+const QUEUED_MAX = 4000;
 const BAD_PAYLOADS = [
   Buffer.alloc(10_000_000, 0x20),
   Buffer.from([0x22, 0xff, 0xfe, 0x22]),
@@ -158,4 +163,45 @@ it(
     }
   },
   TEST_MS,
+);
+
+it(
+  'comes again after each power cut, also one at its start, with all that was acknowledged',
+  async (context) => {
+    requirePowerCut(context);
+    const seed = seedOfRun();
+    console.log(`seed ${seed}`);
+    const random = new Seeded(seed);
+    const disk = await startPowerCut();
+    try {
+      const url = `mqtt://${broker.address}`;
+      const running = await RealAgent.create(folder, join(disk.path, 'data'), url);
+      agent = running;
+      running.start();
+      await isConnected(running);
+      let loading = true;
+      const load = (async () => {
+        while (loading) {
+          if (broker.queuedFor(SESSION) < QUEUED_MAX) await publish(20);
+          await setTimeout(10);
+        }
+      })();
+      for (let cut = 0; cut < POWER_CUTS; cut += 1) {
+        if (cut === 0 || random.integer(0, 2) > 0) await isConnected(running);
+        await setTimeout(random.integer(0, 1000));
+        disk.cut(random.integer(0, 2 ** 40));
+        await running.kill();
+        await disk.restart();
+        running.start();
+      }
+      loading = false;
+      await load;
+      await isConnected(running);
+      await expectAll(running);
+    } finally {
+      await agent?.kill();
+      await disk.stop();
+    }
+  },
+  TEST_MS + POWER_CUTS * 20_000,
 );
