@@ -15,7 +15,7 @@ import { Anchorer, type AnchorStatus } from './batch/anchorer.ts';
 import { batchRulesOf } from './batch/batch-rule.ts';
 import { BatchStore, type BatchStoreOptions, type ClosedBatch } from './batch/batch-store.ts';
 import { type DeadLetter, type DeadLetterQuery, findDeadLetters } from './batch/dead-letters.ts';
-import { DiskKeeper, type DiskStatus } from './batch/disk-keeper.ts';
+import { DiskKeeper, type DiskStatus, NO_ROOM } from './batch/disk-keeper.ts';
 import type { BatchSafety } from './batch/disk-plan.ts';
 import { newestSample } from './batch/newest-sample.ts';
 import type { Config } from './config/schema.ts';
@@ -296,7 +296,8 @@ export class Gateway {
   #diskStatus(): DiskStatus {
     const { failure } = this.#ingest;
     const { status } = this.#disk;
-    if (failure === null || status.admission === 'none') return status;
+    // Why there was no room until a moment ago is not said twice.
+    if (failure === null || failure === NO_ROOM || status.admission === 'none') return status;
     const before = status.alarm === null ? '' : `; ${status.alarm}`;
     return {
       ...status,

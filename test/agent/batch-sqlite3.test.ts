@@ -118,12 +118,12 @@ it('shows the values of every format, and what the batch is', async (context) =>
   expect(check).toEqual([{ integrity_check: 'ok' }]);
 });
 
-it('has the views and columns that FORMATS.md says, and no others', async (context) => {
+it('has the views, tables and columns that FORMATS.md says, and no others', async (context) => {
   requireTool('sqlite3', context);
   const [columns = []] = await ask(
     [{ payload: Buffer.from('{"v":1}') }],
     `SELECT v.name AS view, c.name AS name FROM sqlite_schema v, pragma_table_info(v.name) c
-     WHERE v.type = 'view' ORDER BY v.name, c.cid`,
+     WHERE v.type IN ('view', 'table') ORDER BY v.name, c.cid`,
   );
   const has = new Map<unknown, unknown[]>();
   for (const { view, name } of columns) has.set(view, [...(has.get(view) ?? []), name]);

@@ -13,6 +13,10 @@ import { type Admission, type BatchSafety, type DiskLimits, planDisk } from './d
 /** Topic of the records of what was dropped; no MQTT subscription of ours can mean it. */
 export const DROPPED_TOPIC = '$blocktorrent/dropped';
 
+/** Alarm while nothing is taken; also why commits fail meanwhile. */
+export const NO_ROOM =
+  'no room: readings are not taken, their brokers keep them; make room or raise batch.disk';
+
 /** What the keeper does of a batch store. */
 export interface KeptBatches {
   readonly nextSeq: number;
@@ -158,7 +162,7 @@ export class DiskKeeper {
   /** Throws where no reading may come in now: nothing is acknowledged then, and brokers keep it. */
   requireRoom(): void {
     if (this.#status.admission !== 'none') return;
-    throw new Error(this.#status.alarm ?? 'the budget of the disk is used up');
+    throw new Error(NO_ROOM);
   }
 
   /** Records what was dropped on arrival; before the store is stopped. */
@@ -238,9 +242,7 @@ export class DiskKeeper {
   }
 
   #alarm(admission: Admission): string | null {
-    if (admission === 'none') {
-      return 'no room: readings are not taken, their brokers keep them; make room or raise batch.disk';
-    }
+    if (admission === 'none') return NO_ROOM;
     if (admission === 'important') {
       return 'little room: only readings of the highest priority are taken';
     }
