@@ -219,10 +219,14 @@ describe('commands that ask the running agent', () => {
   });
 
   it('files shows a table, or JSON', async () => {
-    await serve({ files: async () => [file, { ...file, id: 2, fileId: null, error: 'late' }] });
+    const late = { ...file, id: 2, fileId: null, error: 'late' };
+    // Names come from others.
+    const evil = { ...file, path: 'a\u001b[31m\nb' };
+    await serve({ files: async () => [file, late, evil] });
     const { out } = await cli('files', '-c', config);
     expect(out.split('\n')[0]).toMatch(/^no {2}file id +kind +stage/);
     expect(out).toContain('available (late)');
+    expect(out).toContain('a\\u001b[31m\\u000ab');
     const { out: one } = await cli('files', '--json', '--limit', '1', '-c', config);
     expect(JSON.parse(one)).toEqual([file]);
   });
@@ -249,6 +253,7 @@ describe('commands that ask the running agent', () => {
         upkeep: null,
         sources: [],
         doors: [],
+        brokers: [],
         problems: [{ id: 9, stage: 'sealed', error: 'no epoch' }],
       }),
     });

@@ -2,7 +2,8 @@
  * What a command prints: results to standard output, everything else to standard error.
  *
  * With `--json` standard output holds exactly one JSON value (`tap`: one a line); without it, text for people. Progress
- * is one line that redraws itself on a terminal, and a plain line now and then elsewhere.
+ * is one line that redraws itself on a terminal, and a plain line now and then elsewhere. Control
+ * characters, which topics, names and payloads of others may have, never reach a terminal.
  */
 import type { Explanation } from './explain.ts';
 
@@ -39,7 +40,7 @@ export class Output {
   /** The command's result: `value` with `--json`, otherwise `text`. */
   result(value: unknown, text: string): void {
     this.endProgress();
-    const out = this.json ? JSON.stringify(value, null, 2) : text;
+    const out = this.json ? JSON.stringify(value, null, 2) : harmless(text);
     this.#out.write(out.endsWith('\n') ? out : `${out}\n`);
   }
 
@@ -55,7 +56,9 @@ export class Output {
 
   /** Redraws the terminal from its top with `text`; only where `live`. */
   screen(text: string): void {
-    const lines = text.split('\n').slice(0, Math.max(1, (this.#out.rows ?? 24) - 1));
+    const lines = harmless(text)
+      .split('\n')
+      .slice(0, Math.max(1, (this.#out.rows ?? 24) - 1));
     const width = this.#out.columns ?? 80;
     const body = lines.map((line) => `${line.slice(0, width)}\x1b[K`).join('\n');
     this.#out.write(`\x1b[H${body}\n\x1b[J`);
@@ -64,18 +67,19 @@ export class Output {
   /** One of many results, as it comes: with `--json` one line of JSON. */
   line(value: unknown, text: string): void {
     this.endProgress();
-    this.#out.write(`${this.json ? JSON.stringify(value) : text}\n`);
+    this.#out.write(`${this.json ? JSON.stringify(value) : harmless(text)}\n`);
   }
 
   /** A remark for people; silent with `--json`. */
   note(text: string): void {
     this.endProgress();
-    if (!this.json) this.#err.write(`${text}\n`);
+    if (!this.json) this.#err.write(`${harmless(text)}\n`);
   }
 
-  /** How far `label` is: `done` of `total` (0 if not known). Silent with `--json`. */
-  progress(label: string, done: number, total: number): void {
+  /** How far `what` is: `done` of `total` (0 if not known). Silent with `--json`. */
+  progress(what: string, done: number, total: number): void {
     if (this.json) return;
+    const label = harmless(what);
     const share = total > 0 ? Math.min(1, done / total) : 0;
     if (this.#err.isTTY === true) {
       const full = Math.round(share * BAR_CHARS);
@@ -105,10 +109,20 @@ export class Output {
     else {
       const { message, means, todo } = explanation;
       const lines = [message, means, todo].filter((line) => line !== '');
-      this.#err.write(`blocktorrent: ${lines.join('\n  ')}\n`);
+      this.#err.write(`blocktorrent: ${harmless(lines.join('\n  '))}\n`);
     }
     if (stack !== '') this.#err.write(`${stack}\n`);
   }
+}
+
+/** Control characters but tab and line break, as JSON writes them. */
+function harmless(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  return text.replaceAll(/[\0-\x08\x0b-\x1f\x7f-\x9f]/g, escaped);
+}
+
+function escaped(char: string): string {
+  return `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
 }
 
 /** Rows in aligned columns under their titles; numbers to the right. */
@@ -116,7 +130,7 @@ export function table(
   titles: readonly string[],
   rows: readonly (readonly (string | number | null)[])[],
 ): string {
-  const cells = rows.map((row) => row.map((cell) => (cell === null ? '-' : String(cell))));
+  const cells = rows.map((row) => row.map(cellOf));
   const widths = titles.map((title, i) =>
     Math.max(title.length, ...cells.map((row) => (row[i] ?? '').length)),
   );
@@ -129,6 +143,11 @@ export function table(
     (_, i) => rows.length > 0 && rows.every((row) => typeof row[i] !== 'string'),
   );
   return [line(titles, numeric), ...cells.map((row) => line(row, numeric))].join('\n');
+}
+
+/** A row is one line. */
+function cellOf(cell: string | number | null): string {
+  return cell === null ? '-' : harmless(String(cell)).replaceAll(/[\n\t]/g, escaped);
 }
 
 /** `1.5 MiB`; '-' for null. */
