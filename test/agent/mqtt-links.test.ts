@@ -85,7 +85,16 @@ function watched(gateway: TestGateway): Reading[] {
 
 /** Of an agent of which only its links are looked at. */
 const NO_STATUS = {
-  ...{ mspId: 'Org1MSP', name: 'a', roles: ['ingest'], epoch: 1, peers: 1, files: {}, sources: [] },
+  ...{
+    mspId: 'Org1MSP',
+    name: 'a',
+    roles: ['ingest'],
+    epoch: 1,
+    peers: 1,
+    files: {},
+    sources: [],
+    doors: [],
+  },
   ...{ uplink: { ciphertextBytes: 0, sentBytes: 0 }, overdue: { count: 0, oldestMs: null } },
   ...{ clock: { waiting: null }, store: null, host: null, upkeep: null, problems: [] },
 } as unknown as AgentStatus;
@@ -277,11 +286,17 @@ describe('MQTT 5', () => {
       if (packet[0] === 0x10) seen.push(packet);
       socket.end();
     });
-    aGateway(server.url, { broker: "version: '5', receiveMaximum: 7, sessionExpirySeconds: 120" });
+    const broker =
+      "version: '5', receiveMaximum: 7, sessionExpirySeconds: 120, keepaliveSeconds: 77";
+    aGateway(server.url, { broker });
     await vi.waitFor(() => expect(seen.length).toBeGreaterThan(0));
-    // Properties Receive Maximum and Session Expiry Interval of CONNECT.
+    // A session that stays, a will that is retained, user and password none; then the keepalive.
+    const flags = seen[0]?.indexOf('MQTT') ?? 0;
+    expect([...(seen[0] ?? [])].slice(flags + 4, flags + 8)).toEqual([5, 0b00101100, 0, 77]);
+    // Properties Receive Maximum, Session Expiry Interval and Maximum Packet Size of CONNECT.
     expect(seen[0]?.includes(Buffer.from([0x21, 0, 7]))).toBe(true);
     expect(seen[0]?.includes(Buffer.from([0x11, 0, 0, 0, 120]))).toBe(true);
+    expect(seen[0]?.includes(Buffer.from([0x27, 1, 0, 0, 0]))).toBe(true);
   });
 
   it('takes topics by their alias', async () => {
@@ -325,7 +340,8 @@ describe('a broker that refuses', () => {
     await vi.waitFor(() => expect(atMs.length).toBeGreaterThanOrEqual(5), 10_000);
     // 0, then the half at least of 250, 500 and 1,000 ms.
     expect((atMs[4] ?? 0) - (atMs[0] ?? 0)).toBeGreaterThan(850);
-    expect(linkOf(gateway)?.reason).toContain('rotocol version');
+    const reason = () => linkOf(gateway)?.reason;
+    await vi.waitFor(() => expect(reason()).toContain('rotocol version'), 10_000);
   });
 });
 
