@@ -111,15 +111,22 @@ export class DiskKeeper {
   /** Measures, and drops what must go. Throws nothing that the disk may say. */
   check(): void {
     const { store, limits, safetyOf, spoolBytes, freeBytes } = this.#options;
-    const closed = new Map(store.list().map((one) => [one.batch, one]));
-    const free = freeBytes();
+    const { maxBytes, reserveBytes } = limits();
+    const batches = store.list();
+    const freeDisk = freeBytes();
+    const free = freeDisk - store.owedBytes;
     this.#seenBytes = store.currentBytes;
+    const otherBytes = store.currentBytes + spoolBytes();
+    const usedBytes = batches.reduce((sum, { bytes }) => sum + bytes, otherBytes);
+    // There may be thousands of batches, and mostly nothing has to go.
+    const isTight = usedBytes > maxBytes || free < reserveBytes;
+    const closed = new Map((isTight ? batches : []).map((one) => [one.batch, one]));
     const plan = planDisk(limits(), {
       batches: [...closed.values()].map(({ batch, bytes, rules }) => {
         return { batch, bytes, safety: safetyOf(batch), priority: this.#priorityOf(rules) };
       }),
-      otherBytes: store.currentBytes + spoolBytes(),
-      freeBytes: free - store.owedBytes,
+      otherBytes: isTight ? otherBytes : usedBytes,
+      freeBytes: free,
     });
     const drop = plan.drop.slice(0, DROPS_AT_ONCE).flatMap(({ batch, safety }) => {
       const found = closed.get(batch);
@@ -131,12 +138,10 @@ export class DiskKeeper {
     this.#record();
     let freed = 0;
     for (const { found, safety } of drop) if (this.#drop(found, safety)) freed += found.bytes;
-    const { maxBytes } = limits();
-    const usedBytes = plan.usedBytes - freed;
     this.#status = {
-      usedBytes,
+      usedBytes: usedBytes - freed,
       maxBytes,
-      freeBytes: free,
+      freeBytes: freeDisk,
       admission: plan.admission,
       droppedReadings: this.#dropped,
       alarm: this.#alarm(plan.admission),

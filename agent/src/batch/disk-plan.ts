@@ -44,8 +44,6 @@ export interface DiskPlan {
   /** Batches to unlink, in this order. */
   readonly drop: readonly BatchOnDisk[];
   readonly admission: Admission;
-  /** Before anything is dropped. */
-  readonly usedBytes: number;
 }
 
 /** Where no more of the budget is left, `keep-oldest` takes only what is most important. */
@@ -56,9 +54,8 @@ const SAFETY: readonly BatchSafety[] = ['available', 'sealed', 'sealing', 'unsea
 export function planDisk(limits: DiskLimits, use: DiskUse): DiskPlan {
   const { maxBytes, reserveBytes, policy } = limits;
   const closedBytes = use.batches.reduce((sum, { bytes }) => sum + bytes, 0);
-  const usedBytes = closedBytes + use.otherBytes;
   const drop: BatchOnDisk[] = [];
-  let excess = usedBytes - maxBytes;
+  let excess = closedBytes + use.otherBytes - maxBytes;
   let lack = reserveBytes - use.freeBytes;
   for (const one of [...use.batches].sort(byWorth)) {
     if (one.safety === 'sealing') {
@@ -72,7 +69,7 @@ export function planDisk(limits: DiskLimits, use: DiskUse): DiskPlan {
     excess -= one.bytes;
     lack -= one.bytes;
   }
-  return { drop, usedBytes, admission: admissionOf(limits, excess, lack) };
+  return { drop, admission: admissionOf(limits, excess, lack) };
 }
 
 function byWorth(a: BatchOnDisk, b: BatchOnDisk): number {

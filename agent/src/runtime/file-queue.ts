@@ -6,7 +6,7 @@
  * of the gateway's chain, and the key of a file is erased once the file is available.
  */
 import type { Dealing, KeyScheme, SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
-import type { Database } from 'better-sqlite3';
+import type { Database, Statement } from 'better-sqlite3';
 
 /** Where a file stands; the order of this list is the order of the pipeline (P §3.2.3). */
 export const STAGES = [
@@ -100,6 +100,8 @@ export class FileQueue {
   /** Ids of the files that a stage works on at this moment; not stored. */
   readonly inHand = new Set<number>();
   readonly #db: Database;
+  /** Prepared at its first use; the disk's budget asks for thousands of batches at once. */
+  #stageOf: Statement | null = null;
   readonly #nowMs: () => number;
 
   constructor(db: Database, nowMs: () => number) {
@@ -179,14 +181,18 @@ export class FileQueue {
 
   /** Where a batch stands; null where it was never queued. */
   batchStage(batch: number): Stage | null {
-    const row = this.#db.prepare('SELECT stage FROM file WHERE batch = ?').get(batch);
-    return (row as { stage: Stage } | undefined)?.stage ?? null;
+    return this.#batchRow(batch)?.stage ?? null;
   }
 
   /** Whether a stage works on this batch at this moment. */
   isBatchInHand(batch: number): boolean {
-    const row = this.#db.prepare('SELECT id FROM file WHERE batch = ?').get(batch);
-    return row !== undefined && this.inHand.has((row as { id: number }).id);
+    const row = this.#batchRow(batch);
+    return row !== undefined && this.inHand.has(row.id);
+  }
+
+  #batchRow(batch: number): { readonly id: number; readonly stage: Stage } | undefined {
+    this.#stageOf ??= this.#db.prepare('SELECT id, stage FROM file WHERE batch = ?');
+    return this.#stageOf.get(batch) as { id: number; stage: Stage } | undefined;
   }
 
   /** Files at one stage, oldest first. */
