@@ -109,6 +109,14 @@ describe('every error of a configuration', () => {
     expect(problem).toMatchObject({ line: 7, key: 'ledger.certFlie', suggestion: "'certFile'" });
   });
 
+  it('of a QoS that is asked for says which one there is', () => {
+    const [problem] = problemsOf(
+      `${MINIMAL}\nmqtt: { brokers: [{ url: 'mqtt://127.0.0.1', qos: 2 }], rules: [{ topic: a, value: /v }] }\n`,
+    );
+    expect(problem).toMatchObject({ key: 'mqtt.brokers[0].qos', found: 'an unknown key' });
+    expect(problem?.expected).toMatch(/QoS 2 is not offered$/);
+  });
+
   it('in YAML itself has its line', () => {
     const broken = problemsOf('a: 1\nb: [1, 2\nc: 3\n');
     expect(broken.some(({ line, expected }) => line === 3 && expected === 'YAML 1.2')).toBe(true);

@@ -77,6 +77,13 @@ export interface IssueContext {
   descriptionOf(path: readonly PropertyKey[]): string;
 }
 
+/** Keys of MQTT that are looked for here, and why there are none. */
+const ABSENT: Readonly<Record<string, string>> = {
+  qos:
+    'no `qos`: subscriptions have QoS 1, and a PUBACK waits until its reading is on the disk; ' +
+    'QoS 2 is not offered',
+};
+
 /** Problems of one issue of the schema: one, or one for each unknown key. */
 export function problemsOf(issue: SchemaIssue, context: IssueContext): Problem[] {
   if (issue.code === 'unrecognized_keys') {
@@ -88,7 +95,7 @@ export function problemsOf(issue: SchemaIssue, context: IssueContext): Problem[]
         ...context.positionOf(path),
         key: keyText(path),
         found: 'an unknown key',
-        expected: `one of ${known.join(', ')}`,
+        expected: ABSENT[key] ?? `one of ${known.join(', ')}`,
         ...(near === null ? {} : { suggestion: `'${near}'` }),
       };
     });
