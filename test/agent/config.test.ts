@@ -186,6 +186,8 @@ describe('every error of a configuration', () => {
     expect(problemsOf(MINIMAL + mqtt)[0]?.expected).toBe('a topic that is not reserved');
     expect(problem("decoder: csv, value: /0, separator: ', '")).toBe('one character');
     expect(problem('decoder: influx, unitAt: /u')).toBe('no `unitAt`: influx describes itself');
+    expect(problem("value: /t, timeOffset: 'CET'")).toMatch("'Z' (UTC) or an offset");
+    expect(problem("value: /t, timeOffset: '-03:30'")).toBeUndefined();
     expect(problem('values: { t: /t }, units: { h: Cel }')).toMatch('no unit of `h`');
     expect(problem(`value: /t, unit: ${'x'.repeat(65)}`)).toMatch('at most 64 characters');
     expect(problem('values: { t: /t }, units: { t: Cel }, unitAt: /u')).toBeUndefined();

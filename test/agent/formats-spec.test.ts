@@ -95,6 +95,19 @@ describe('times as text, ISO 8601 with an offset', () => {
     else expect(timeOf(time)).toBe(Date.parse(expected));
   });
 
+  it('have the offset of the rule where they say none', () => {
+    const rule = { value: '/v', time: '/time' };
+    const at = (time: string, timeOffset: string) =>
+      find('json', text(JSON.stringify({ v: 1, time })), { ...rule, timeOffset }).deviceMs;
+    // What CURRENT_TIMESTAMP of SQLite is.
+    expect(at('2026-03-01 12:00:00', 'Z')).toBe(NOW_MS);
+    expect(at('2026-03-01T13:00:00.250', '+01:00')).toBe(NOW_MS + 250);
+    expect(at('2026-03-01T10:00:00-02:00', '+01:00')).toBe(NOW_MS);
+    for (const time of ['2026-02-29 12:00:00', '2026-03-01', '12:00']) {
+      expect(() => at(time, 'Z')).toThrow('ISO 8601, found');
+    }
+  });
+
   it.each([
     '2026-02-29T12:00:00Z',
     '2026-04-31T12:00:00+01:00',

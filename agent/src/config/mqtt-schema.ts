@@ -122,6 +122,7 @@ const POINTERS = [
   'sensor',
   'sequence',
   'time',
+  'timeOffset',
   'historical',
   'value',
   'values',
@@ -174,6 +175,14 @@ function ruleSection() {
         .enum(['ms', 's', 'us', 'ns'])
         .exactOptional()
         .describe('Unit of times that are numbers; ms if not given, ns for influx.'),
+      timeOffset: z
+        .string()
+        .regex(/^(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$/, {
+          error: "'Z' (UTC) or an offset, e.g. '+01:00'",
+        })
+        .exactOptional()
+        .describe('Offset of times as text that say none, as those of SQLite do: they are UTC.')
+        .meta({ examples: ['Z'] }),
       historical: pointer('/buffered')
         .exactOptional()
         .describe('JSON pointer to true where the reading waited in the sensor’s buffer.'),

@@ -63,6 +63,8 @@ export interface DecodeRule {
   /** To the sensor's time: a number, or ISO 8601. */
   readonly time?: string;
   readonly timeUnit?: TimeUnit;
+  /** Of times that are text without an offset: `Z` or `+01:00`; where not given such text is no time. */
+  readonly timeOffset?: string;
   /** To a truth value: whether it waited in the sensor's buffer. */
   readonly historical?: string;
   /** What is older than this when it comes waited in a buffer; 0 for never. */

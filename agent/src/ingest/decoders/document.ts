@@ -75,7 +75,7 @@ export function createDocumentReader(
     return {
       sensor: sensorAt === null ? null : sensorOf(document, sensorAt),
       deviceSeq: sequenceAt === null ? null : sequenceOf(document, sequenceAt),
-      deviceMs: timeAt === null ? null : timeOf(document, timeAt, rule.timeUnit ?? 'ms'),
+      deviceMs: timeAt === null ? null : timeOf(document, timeAt, rule),
       historical: historicalAt === null ? null : historicalOf(document, historicalAt),
       samples: samplesOf(document, beyondPaths ? numberedAt : valuesAt, { unit, beyondPaths }),
     };
@@ -158,14 +158,14 @@ function sequenceOf(document: unknown, { at, pointer }: Place): number | null {
 function timeOf(
   document: unknown,
   { at, pointer }: Place,
-  unit: NonNullable<DecodeRule['timeUnit']>,
+  { timeUnit: unit = 'ms', timeOffset }: DecodeRule,
 ): number | null {
   const found = find(document, at);
   if (found === undefined || found === null) return null;
-  const timeMs = timeMsOf(found, unit);
+  const timeMs = timeMsOf(found, unit, timeOffset);
   if (timeMs !== null) return timeMs;
   throw new DecodeError(
-    `time at '${pointer}': expected a time since 1970 in ${unit} or ISO 8601, found ${shown(found)}`,
+    `time at '${pointer}': expected a time since 1970 in ${unit} or ISO 8601${timeOffset === undefined ? ' with its offset' : ''}, found ${shown(found)}`,
   );
 }
 
