@@ -96,6 +96,8 @@ class RunningBroker implements Broker {
   readonly #aedes: DurableAedes;
   readonly #listeners: Listeners;
   readonly #identities = new WeakMap<object, Identity>();
+  /** Clients that want a session and give no id; aedes makes one up [MQTT-3.1.3-8]. */
+  readonly #nameless = new WeakSet<object>();
   /** Topic filters that a connection was granted. */
   readonly #granted = new WeakMap<object, Set<string>>();
   /** The newest connection of each client id. */
@@ -241,13 +243,19 @@ class RunningBroker implements Broker {
     return {
       connectTimeout: DEFAULTS.connectTimeoutMs,
       drainTimeout: DEFAULTS.drainTimeoutMs,
+      preConnect: (client, { clientId, clean }, done) => {
+        if (clientId === '' && clean !== true) this.#nameless.add(client);
+        done(null, true);
+      },
       authenticate: (client, username, password, done) => {
         const fail = (message: string, returnCode: number) =>
           done(Object.assign(new Error(message), { returnCode }), false);
         this.#identify(client, username, password).then(
           (identity) => {
             if (identity === null) fail('wrong user name or password', WRONG_NAME);
-            else if (this.#isOfAnother(client.id, identity)) {
+            else if (this.#nameless.has(client)) {
+              fail('a session to which nobody could come back', IDENTIFIER_REJECTED);
+            } else if (this.#isOfAnother(client.id, identity)) {
               fail("the client id is another user's", IDENTIFIER_REJECTED);
             } else done(null, true);
           },

@@ -1,5 +1,7 @@
 /** What our broker keeps over a restart, and for whom: sessions, queues, retained messages. */
+import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { openDatabase } from '@blocktorrent/agent/runtime/sqlite.ts';
 import { type Broker, type BrokerOptions, startBroker } from '@blocktorrent/broker/broker.ts';
@@ -83,6 +85,20 @@ describe('a client id', () => {
     broker.reload();
     await aClient(url, { ...other, clean: false });
   });
+});
+
+it('a session without a name, to which nobody could come back, is refused [MQTT-3.1.3-8]', async () => {
+  const { broker } = await aBroker();
+  const answers = async (flags: number): Promise<Buffer> => {
+    const socket = createConnection(broker.port, '127.0.0.1');
+    cleanUps.push(() => socket.destroy());
+    // CONNECT of MQTT 3.1.1 with a client id of no bytes.
+    socket.write(Buffer.from([0x10, 12, 0, 4, 0x4d, 0x51, 0x54, 0x54, 4, flags, 0, 60, 0, 0]));
+    const [answer] = await once(socket, 'data');
+    return answer;
+  };
+  expect([...(await answers(0))]).toEqual([0x20, 2, 0, 2]);
+  expect([...(await answers(2))]).toEqual([0x20, 2, 0, 0]);
 });
 
 describe('a store', () => {
