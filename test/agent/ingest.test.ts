@@ -364,7 +364,7 @@ describe('a source', () => {
     );
     const url = `mqtt://127.0.0.1:${port}`;
     const { source } = await started(url, createIngest(store), { filters: ['site/#', 'secret/#'] });
-    expect(source.state.refused).toEqual(['secret/#: refused with code 128']);
+    expect(source.state.refused).toEqual(['secret/#: refused with code 128 (Unspecified error)']);
     await publish(await aPublisher(url), 1, 3);
     await vi.waitFor(() => expect(deviceSeqs()).toEqual(upTo(3)));
   });

@@ -1,9 +1,36 @@
-/** When a link tries again: less and less often, and as at first only after a connection that lasted. */
-import { MqttSource } from '@blocktorrent/agent/ingest/mqtt-source.ts';
+/** Why a link ended, and when it tries again: as soon as at first only after a connection that lasted. */
+import { MqttSource, type MqttSourceOptions } from '@blocktorrent/agent/ingest/mqtt-source.ts';
 import { systemClock } from '@blocktorrent/agent/runtime/clock.ts';
 import { silentLog } from '@blocktorrent/agent/runtime/log.ts';
 import { expect, it, vi } from 'vitest';
 import { CONNACK, startStub } from '../support/mqtt-stub.ts';
+
+/** A link that only says why it has no connection. */
+function aSource(url: string, waits: Partial<MqttSourceOptions>, onLost: (fields: object) => void) {
+  const warn = (message: string, fields?: object) => {
+    if (message === 'no connection to broker') onLost(fields ?? {});
+  };
+  return new MqttSource({
+    ...{ url, clientId: 'gateway-1', filters: ['site/#'], version: '5', random: () => 0 },
+    ...{ clock: systemClock, log: { ...silentLog, warn }, ...waits },
+    sink: { take: () => undefined, flush: () => undefined },
+  });
+}
+
+it('what a broker says at the end is said as text, as when another client has our id', async () => {
+  const stub = await startStub((socket, packet) => {
+    if (packet[0] === 0x10) socket.write(CONNACK);
+    else socket.end(Buffer.from([0xe0, 2, 142, 0]));
+  });
+  const ends: object[] = [];
+  const source = aSource(stub.url, {}, (fields) => ends.push(fields));
+  source.start();
+  await vi.waitFor(() => expect(ends.length).toBeGreaterThan(0));
+  await source.stop();
+  await stub.stop();
+  const reason = 'the broker ended the connection, reason 142 (Session taken over)';
+  expect(ends[0]).toMatchObject({ reason });
+});
 
 it('a connection counts as good after its stable time only, however often it comes about', async () => {
   const uptimesMs = [0, 0, 999, 1000, 0];
@@ -16,20 +43,13 @@ it('a connection counts as good after its stable time only, however often it com
     socket.destroy();
   });
   const waitsMs: unknown[] = [];
-  const warn = (message: string, fields?: Readonly<Record<string, unknown>>) => {
-    if (message === 'no connection to broker') waitsMs.push(fields?.waitMs);
-  };
-  const source = new MqttSource({
-    url: stub.url,
-    clientId: 'gateway-1',
-    filters: ['site/#'],
-    version: '5',
+  const waits = {
     backoff: { minMs: 20, maxMs: 10_000, stableMs: 1000 },
-    random: () => 0,
     clock: { ...systemClock, monotonicMs: () => nowMs },
-    sink: { take: () => undefined, flush: () => undefined },
-    log: { ...silentLog, warn },
-  });
+  };
+  const source = aSource(stub.url, waits, (fields) =>
+    waitsMs.push((fields as { waitMs: unknown }).waitMs),
+  );
   source.start();
   await vi.waitFor(() => expect(waitsMs.length).toBeGreaterThanOrEqual(ends));
   await source.stop();

@@ -355,7 +355,7 @@ describe('a topic that the broker does not grant', () => {
     const rules = '[{ topic: "site/#", value: /value }, { topic: "yard/+", value: /value }]';
     const gateway = aGateway(url, { rules });
     const readings = watched(gateway);
-    const reason = 'not granted: yard/+: refused with code 128';
+    const reason = 'not granted: yard/+: refused with code 128 (Unspecified error)';
     await vi.waitFor(() => expect(linkOf(gateway)).toMatchObject({ connected: false, reason }));
     const status = { ...NO_STATUS, ...gateway.gateway.counts() };
     expect(statusText(status)).toContain(

@@ -8,7 +8,7 @@
  * its one `pipe` of the stream: MQTT.js 5.16.0, pinned, tested).
  */
 import type { Duplex } from 'node:stream';
-import { connect, type IClientOptions, type MqttClient } from 'mqtt';
+import { connect, type IClientOptions, type MqttClient, ReasonCodes } from 'mqtt';
 import type { Delivery, Message, MessageSink } from './ingest.ts';
 import { PublishReader } from './mqtt-publish-reader.ts';
 
@@ -97,7 +97,7 @@ export class MqttConnection implements Delivery {
       if (!this.#client.connected) this.#client.end(true);
     });
     this.#client.on('disconnect', ({ reasonCode }) => {
-      this.#reason ??= `the broker ended the connection, reason ${reasonCode ?? 0}`;
+      this.#reason ??= `the broker ended the connection, ${codeText('reason', reasonCode ?? 0)}`;
     });
     this.#client.once('close', () => this.#end());
     this.#client.once('end', () => this.#end());
@@ -239,5 +239,11 @@ export class MqttConnection implements Delivery {
 function grantOf(filter: string, code: unknown): Grant {
   if (typeof code !== 'number') return { filter, qos: null, reason: 'no return code' };
   if (code < SUBACK_REFUSED) return { filter, qos: code, reason: null };
-  return { filter, qos: null, reason: `refused with code ${code}` };
+  return { filter, qos: null, reason: `refused with ${codeText('code', code)}` };
+}
+
+/** `reason 142 (Session taken over)`. */
+function codeText(what: string, code: number): string {
+  const meaning = (ReasonCodes as Readonly<Record<number, string>>)[code];
+  return meaning ? `${what} ${code} (${meaning})` : `${what} ${code}`;
 }
