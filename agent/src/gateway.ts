@@ -143,10 +143,13 @@ export class Gateway {
         this.#logCommitted(readings);
         this.#rebirths.see(readings);
         const show = this.taps.keep(readings);
+        let unacknowledged = 0;
+        for (const { qos } of readings) if (qos === 0) unacknowledged += 1;
         // Not when it is durable: while the disk syncs, thousands more may be committed.
         this.#rotateIfDue();
         return () => {
           show();
+          if (unacknowledged > 0) metrics.add('ingestReadingsUnacknowledged', unacknowledged);
           if (this.#disk.isDue) this.#checkDisk();
         };
       },

@@ -56,6 +56,26 @@ describe('a gateway that was ended', () => {
     expect([count('21', false, false), found.length]).toEqual([1, 5]);
   });
 
+  it('has what came at QoS 0, too, counted as what nobody was told of', async () => {
+    const broker = await aBroker();
+    const url = `mqtt://${broker.address}`;
+    const [data, remove] = aFolder();
+    cleanUps.push(remove);
+    const test = startGateway(
+      data,
+      gatewayConfig(data, "[{ topic: 'site/#', decoder: number }]", [url]),
+    );
+    cleanUps.push(() => test.stop());
+    await vi.waitFor(() => expect(test.gateway.counts().brokers[0]?.connected).toBe(true));
+    const publisher = await aPublisher(url);
+    for (const qos of [0, 1, 0] as const) await publisher.publishAsync('site/a', '20', { qos });
+    await vi.waitFor(() => expect(test.gateway.counts().readings).toBe(3));
+    expect([
+      await test.metrics.total('ingestReadingsUnacknowledged'),
+      await test.metrics.total('ingestReadingsAcknowledged'),
+    ]).toEqual([2, 1]);
+  });
+
   it('has written down what a birth said, once that is acknowledged', async () => {
     const broker = await aBroker();
     const url = `mqtt://${broker.address}`;

@@ -8,13 +8,14 @@ import { WATCHED_FOLDER_MIGRATION } from '@blocktorrent/agent/ingest/watched-fol
 import type { Ledger } from '@blocktorrent/agent/ledger/ledger.ts';
 import { FILE_QUEUE_MIGRATIONS, FileQueue } from '@blocktorrent/agent/runtime/file-queue.ts';
 import { silentLog } from '@blocktorrent/agent/runtime/log.ts';
-import { createMetrics } from '@blocktorrent/agent/runtime/metrics.ts';
+import { createMetrics, type Metrics } from '@blocktorrent/agent/runtime/metrics.ts';
 import { migrate } from '@blocktorrent/agent/runtime/migrate.ts';
 import { openDatabase } from '@blocktorrent/agent/runtime/sqlite.ts';
 
 export interface TestGateway {
   readonly gateway: Gateway;
   readonly queue: FileQueue;
+  readonly metrics: Metrics;
   readonly config: Config;
   /** Path of the configuration file, for the command line. */
   readonly configText: string;
@@ -61,6 +62,7 @@ export function startGateway(
   return {
     gateway,
     queue,
+    metrics,
     config,
     configText,
     async stop() {

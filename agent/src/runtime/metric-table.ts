@@ -22,6 +22,9 @@ export const METRICS = {
   ingestReadingsReceived: counter('Readings that arrived over MQTT, also those sent again.'),
   ingestReadingsCommitted: counter('Readings that are durable in the open batch.'),
   ingestReadingsAcknowledged: counter('Readings whose PUBACK was sent after they were durable.'),
+  ingestReadingsUnacknowledged: counter(
+    'Durable readings of QoS 0, which nobody would send again.',
+  ),
   ingestDuplicates: counter('Readings marked as a repetition of an earlier one.'),
   ingestDeadLetters: counter('Readings that no decoder took.', 'reason'),
   ingestCommitFailures: counter('Group commits that failed; their readings come again.'),
