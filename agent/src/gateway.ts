@@ -300,13 +300,23 @@ export class Gateway {
     const { failure } = this.#ingest;
     const { status } = this.#disk;
     // Why there was no room until a moment ago is not said twice.
-    if (failure === null || failure === NO_ROOM || status.admission === 'none') return status;
+    if (failure === null || failure === NO_ROOM || status.admission === 'none') {
+      return { ...status, alarm: status.alarm ?? this.#damageAlarm() };
+    }
     const before = status.alarm === null ? '' : `; ${status.alarm}`;
     return {
       ...status,
       admission: 'none',
       alarm: `readings cannot be committed, their brokers keep them: ${failure}${before}`,
     };
+  }
+
+  /** Of damaged batches that are still in their place; those that are not are in the quarantine. */
+  #damageAlarm(): string | null {
+    const left = this.#store.damages.filter(({ salvaged }) => salvaged === null);
+    if (left.length === 0) return null;
+    const batches = left.map(({ batch }) => batch).join(', ');
+    return `damaged, and not put aside for what the disk says: batch ${batches}; the next start tries again`;
   }
 
   #checkDisk(): void {

@@ -147,6 +147,19 @@ describe('completion', () => {
   }
 });
 
+describe('status', () => {
+  it('is alarmed by damaged files as long as they are there', async () => {
+    const file = { file: '3.sqlite', foundMs: 1.7e12, bytes: 1, salvaged: 9, reason: 'bad page' };
+    let quarantine = [file, file];
+    await agentThatSays({ status: () => ({ ...STATUS, quarantine }) });
+    expect((await cli(['status', '-c', config])).out).toContain(
+      'ALARM     2 damaged files were put aside: `blocktorrent quarantine` says why',
+    );
+    quarantine = [];
+    expect((await cli(['status', '-c', config])).out).not.toContain('ALARM');
+  });
+});
+
 describe('top', () => {
   it('prints plain lines where there is no terminal, with rates from the second on', async () => {
     let readings = 100;

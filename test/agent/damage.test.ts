@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -20,6 +21,7 @@ import { Quarantine } from '@blocktorrent/agent/runtime/quarantine.ts';
 import { openDatabase, openSound } from '@blocktorrent/agent/runtime/sqlite.ts';
 import type { Reading } from '@blocktorrent/protocol/reading.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { gatewayConfig, startGateway } from '../support/gateway.ts';
 import { openStore } from '../support/ingest.ts';
 import { aFolder, aReading, readings } from '../support/readings.ts';
 import { Seeded, seedOfRun } from '../support/seeded.ts';
@@ -319,6 +321,20 @@ describe('a damaged batch that a full disk cannot put away', () => {
     expect(new Set(found).size).toBe(found.length);
     expect(found.slice(-3)).toEqual([1e6, 1e6 + 1, 1e6 + 2]);
     expect(found.length).toBeGreaterThan(COUNT - 60);
+  });
+
+  it('is an alarm in the status of its gateway', async () => {
+    mkdirSync(join(folder, 'batches'));
+    writeFileSync(join(folder, 'batches', '7.sqlite'), 'what was a batch');
+    // No folder can be made there.
+    symlinkSync('/proc/nowhere', join(folder, 'quarantine'));
+    const config = gatewayConfig(folder, '[{ topic: a, value: /v }]', ['mqtt://127.0.0.1:1']);
+    const { gateway, stop } = startGateway(folder, config, {}, { start: false });
+    try {
+      expect(gateway.counts().disk.alarm).toMatch(/^damaged, and not put aside .*: batch 7;/);
+    } finally {
+      await stop();
+    }
   });
 
   it('that is sealed and closed is not written over by the next batch', () => {

@@ -30,6 +30,11 @@ export function statusText(status: AgentStatus): string {
     lines.push(`disk      ${bytesText(usedBytes)} of ${bytesText(maxBytes)}`);
     if (alarm !== null) lines.push(`ALARM     ${alarm}`);
   }
+  if (status.quarantine.length > 0) {
+    const { length } = status.quarantine;
+    const files = length === 1 ? '1 damaged file was' : `${length} damaged files were`;
+    lines.push(`ALARM     ${files} put aside: \`blocktorrent quarantine\` says why`);
+  }
   if (status.anchor !== null) {
     const { count, alarm } = status.anchor;
     lines.push(`anchor    ${count === null ? 'none yet' : `${count} readings`} on the ledger`);
