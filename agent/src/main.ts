@@ -42,9 +42,9 @@ import { Doors } from './runtime/doors.ts';
 import { FILE_QUEUE_MIGRATIONS, FileQueue, type QueuedFile } from './runtime/file-queue.ts';
 import { type HostFacts, HostWatch } from './runtime/host.ts';
 import { type Health, type HttpListener, startHttp } from './runtime/http.ts';
-import { IdleMemory, ownMemory } from './runtime/idle-memory.ts';
 import { Lifecycle, StoppedError } from './runtime/lifecycle.ts';
 import type { LeveledLog, Log } from './runtime/log.ts';
+import { MemoryKeeper, ownMemory } from './runtime/memory-keeper.ts';
 import { createMetrics } from './runtime/metrics.ts';
 import { migrate } from './runtime/migrate.ts';
 import { createNotify, type Notify, watchdogIntervalMs } from './runtime/notify.ts';
@@ -273,7 +273,8 @@ async function startReports(
   const host = new HostWatch({ dataDir: config.dataDir, onFacts, log });
   await lifecycle.start({ ...bound(host), name: 'host' });
   const memory = ownMemory(systemClock.monotonicMs);
-  if (memory !== null) await lifecycle.start({ ...bound(new IdleMemory(memory)), name: 'memory' });
+  if (memory !== null)
+    await lifecycle.start({ ...bound(new MemoryKeeper(memory)), name: 'memory' });
   const status = (): AgentStatus => ({
     ...statusOf(house, gateway, store, upkeep),
     host: host.facts,

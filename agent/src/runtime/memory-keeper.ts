@@ -1,11 +1,14 @@
 /**
- * Gives memory back when there is nothing to do.
+ * Keeps the memory of this process small: V8 has the machine's memory in mind, we the gateway's.
  *
- * Enters: how much processor time this process takes. Leaves: a full collection of garbage, which
- * also makes V8's young generation small again. It exists because V8 collects when memory is asked
- * for: what a start or a burst of readings has left would stay for hours on a machine with little.
- * Always holds: no collection while there is work, nor for the little that an idle agent does.
+ * Enters: how much processor time this process takes. Leaves: a full collection of garbage when there
+ * is nothing to do, which also makes V8's young generation small again; after the first minute, a
+ * bound on how far V8 lets its heap grow between two collections. Without the one, what a burst of
+ * readings has left would stay for hours; without the other, an agent that never rests would take 25 MiB
+ * more. Always holds: no collection is asked for while there is work, nor for the little that an
+ * idle agent does.
  */
+import { setFlagsFromString } from 'node:v8';
 
 /** How often the process is looked at. */
 const LOOK_MS = 5_000;
@@ -13,29 +16,38 @@ const LOOK_MS = 5_000;
 const IDLE_SHARE_MAX = 0.05;
 /** Processor time since the last collection that makes another one worth its pause. */
 const WORK_MS_MIN = 1_000;
+/** Until then modules are loaded and code is compiled: the heap has reason to grow. */
+const START_MS = 60_000;
+/** Of what lives, in percent: how far the heap grows before V8 collects; by itself up to 300. */
+const GROWTH_PERCENT = 30;
 
-export interface IdleMemoryOptions {
+export interface MemoryKeeperOptions {
   /** Collects all garbage; about 30 ms for an agent on a PC, and ten times that on a small one. */
   readonly collect: () => void;
+  /** Has V8 collect whenever its heap has grown by so much. */
+  readonly boundGrowth: (percent: number) => void;
   /** Processor time of this process so far, milliseconds. */
   readonly cpuMs: () => number;
   readonly monotonicMs: () => number;
 }
 
 /** See the header. */
-export class IdleMemory {
-  readonly #options: IdleMemoryOptions;
+export class MemoryKeeper {
+  readonly #options: MemoryKeeperOptions;
   #timer: NodeJS.Timeout | null = null;
+  #startedMs = 0;
+  #bounded = false;
   #lookedMs = 0;
   #lookedCpuMs = 0;
   /** Processor time at the last collection; what the start took is always worth one. */
   #collectedCpuMs = Number.NEGATIVE_INFINITY;
 
-  constructor(options: IdleMemoryOptions) {
+  constructor(options: MemoryKeeperOptions) {
     this.#options = options;
   }
 
   start(): void {
+    this.#startedMs = this.#options.monotonicMs();
     this.#note();
     this.#timer = setInterval(() => this.look(), LOOK_MS);
   }
@@ -46,7 +58,11 @@ export class IdleMemory {
 
   /** Collects if the time since the last look was idle, and there was work before it. */
   look(): void {
-    const { collect, cpuMs, monotonicMs } = this.#options;
+    const { collect, boundGrowth, cpuMs, monotonicMs } = this.#options;
+    if (!this.#bounded && monotonicMs() - this.#startedMs >= START_MS) {
+      boundGrowth(GROWTH_PERCENT);
+      this.#bounded = true;
+    }
     const now = cpuMs();
     const share = (now - this.#lookedCpuMs) / (monotonicMs() - this.#lookedMs);
     if (share < IDLE_SHARE_MAX && now - this.#collectedCpuMs >= WORK_MS_MIN) {
@@ -63,11 +79,12 @@ export class IdleMemory {
 }
 
 /** The options of this process; null where V8 was not told to let itself be asked (`--expose-gc`). */
-export function ownMemory(monotonicMs: () => number): IdleMemoryOptions | null {
+export function ownMemory(monotonicMs: () => number): MemoryKeeperOptions | null {
   const { gc } = globalThis;
   if (gc === undefined) return null;
   return {
     collect: () => gc({ type: 'major', execution: 'sync', flavor: 'last-resort' }),
+    boundGrowth: (percent) => setFlagsFromString(`--heap-growing-percent=${percent}`),
     cpuMs: () => {
       const { user, system } = process.cpuUsage();
       return (user + system) / 1_000;

@@ -1,17 +1,26 @@
-/** When an agent collects its garbage: in idle times that come after work, and in no others. */
+/**
+ * When an agent collects its garbage: in idle times that come after work, and in no others; and how
+ * long it leaves V8 alone.
+ */
 import { describe, expect, it } from 'vitest';
-import { IdleMemory } from '../../agent/src/runtime/idle-memory.ts';
+import { MemoryKeeper } from '../../agent/src/runtime/memory-keeper.ts';
 
 /** Looks every 5 s, before each of which so many milliseconds of processor time were used. */
 function collectionsIn(usedMs: readonly number[], collectionMs = 0): number[] {
+  return lookedAt(usedMs, collectionMs).collections;
+}
+
+function lookedAt(usedMs: readonly number[], collectionMs = 0) {
   let cpuMs = 300;
   let nowMs = 0;
-  const found: number[] = [];
-  const memory = new IdleMemory({
+  const collections: number[] = [];
+  const bounds: number[] = [];
+  const memory = new MemoryKeeper({
     collect: () => {
       cpuMs += collectionMs;
-      found.push(nowMs / 5_000);
+      collections.push(nowMs / 5_000);
     },
+    boundGrowth: () => bounds.push(nowMs / 5_000),
     cpuMs: () => cpuMs,
     monotonicMs: () => nowMs,
   });
@@ -22,7 +31,7 @@ function collectionsIn(usedMs: readonly number[], collectionMs = 0): number[] {
     nowMs += 5_000;
     memory.look();
   }
-  return found;
+  return { collections, bounds };
 }
 
 describe('an idle agent', () => {
@@ -41,5 +50,10 @@ describe('an idle agent', () => {
   it('collects also where little work has come together, without counting its own', () => {
     const little = Array.from({ length: 14 }, () => 100);
     expect(collectionsIn([10, ...little], 2_000)).toEqual([1, 11]);
+  });
+
+  it('bounds V8’s growth once, after a minute, and with work as well', () => {
+    const work = Array.from({ length: 30 }, () => 4_000);
+    expect(lookedAt(work)).toEqual({ collections: [], bounds: [12] });
   });
 });
