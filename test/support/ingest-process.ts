@@ -23,7 +23,11 @@ duplicates.learn(store.recent(100_000));
 const ingest = createIngest(unsynced === undefined ? store : careless, {
   duplicates,
   maxReadings: 20,
-  onCommitted: () => () => void store.rotateIfDue(Date.now()),
+  // As the gateway does: a batch is closed while readings of it wait for their sync.
+  onCommitted: () => {
+    store.rotateIfDue(Date.now());
+    return () => undefined;
+  },
 });
 let said = false;
 createSource(url, ingest, {
