@@ -74,8 +74,9 @@ describe('a full budget', () => {
     expect(dropped(batches, LIMITS, 6)).toEqual([2, 'all']);
   });
 
-  it('that the spool alone uses up takes nothing new', () => {
-    expect(dropped([of(1)], LIMITS, 1000, 101)).toEqual([1, 'none']);
+  it('that the spool alone uses up takes nothing new, and costs nothing that is not sealed', () => {
+    const batches = [of(1), of(2, { safety: 'available' })];
+    expect(dropped(batches, LIMITS, 1000, 101)).toEqual([2, 'none']);
   });
 });
 

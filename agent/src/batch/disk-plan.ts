@@ -4,7 +4,8 @@
  * Always holds: what is available on the ledger goes first, then what is sealed (its ciphertext goes
  * on), and of what is neither nothing unless the policy is `keep-newest`: the least important first,
  * and of equal ones the oldest. What is being sealed is never dropped, and nothing in its place: it
- * can go in a moment. Low space that others have used up is no reason to lose a reading: then new
+ * can go in a moment. Nor is anything lost that makes no room all the same: a file from `put` that is
+ * larger than the budget. Low space that others have used up is no reason to lose a reading: then new
  * ones are not taken, and their brokers keep them.
  */
 
@@ -55,6 +56,8 @@ export function planDisk(limits: DiskLimits, use: DiskUse): DiskPlan {
   const { maxBytes, reserveBytes, policy } = limits;
   const closedBytes = use.batches.reduce((sum, { bytes }) => sum + bytes, 0);
   const drop: BatchOnDisk[] = [];
+  // Once the spool alone is over it, no loss makes room.
+  const helps = policy === 'keep-newest' && use.otherBytes <= maxBytes;
   let excess = closedBytes + use.otherBytes - maxBytes;
   let lack = reserveBytes - use.freeBytes;
   for (const one of [...use.batches].sort(byWorth)) {
@@ -63,7 +66,7 @@ export function planDisk(limits: DiskLimits, use: DiskUse): DiskPlan {
       continue;
     }
     const loss = one.safety === 'unsealed';
-    const wanted = loss ? excess > 0 && policy === 'keep-newest' : excess > 0 || lack > 0;
+    const wanted = loss ? excess > 0 && helps : excess > 0 || lack > 0;
     if (!wanted) continue;
     drop.push(one);
     excess -= one.bytes;
