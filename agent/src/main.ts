@@ -67,7 +67,6 @@ const STATUS_LINE_MS = 5_000;
 const SEAL_MS_MAX = 3_600_000;
 /** So many times the patience with one ledger request may one call of a stage take. */
 const TRANSACTIONS_IN_HAND_MAX = 20;
-
 /** Of `state.sqlite`. */
 const STATE_MIGRATIONS = [...FILE_QUEUE_MIGRATIONS, DUTY_LIST_MIGRATION, WATCHED_FOLDER_MIGRATION];
 /** How often the gauges are set. */
