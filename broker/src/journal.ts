@@ -5,8 +5,11 @@
  * on the disk (SQLite, WAL, synchronous=FULL), and at the next start what was there. Always holds:
  * changes are committed in their order, all of one group or none; a group is what has gathered while
  * the event loop was busy, at most `GROUP_MAX` changes, so that a sync serves many messages. What is
- * removed before it was ever written is never written.
+ * removed before it was ever written is never written. The last `RESERVE_BYTES` of the disk are for what
+ * ends: without them no client could come to empty its queue.
  */
+import { statfsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import SqliteDatabase, { type Database, type Statement } from 'better-sqlite3';
 
 /** One message in one session's queue. */
@@ -32,6 +35,8 @@ export interface JournalContent {
 type Change = readonly [statement: keyof typeof SQL, parameters: Readonly<Record<string, unknown>>];
 
 const GROUP_MAX = 5_000;
+/** Log and checkpoints of SQLite need some room also to remove things. */
+const RESERVE_BYTES = 16 * 1024 * 1024;
 /** Removals alone wait for the next message, so long at most. */
 const REMOVALS_WAIT_MS = 200;
 const VERSION = 2;
@@ -81,6 +86,7 @@ export class JournalError extends Error {
 export class Journal {
   readonly content: JournalContent;
   readonly #database: Database;
+  readonly #freeBytes: () => number;
   readonly #statements: Readonly<Record<keyof typeof SQL, Statement>>;
   readonly #write: (changes: Iterable<Change>) => void;
   /** Changes in order; a message that is removed before it was written leaves a hole. */
@@ -89,11 +95,17 @@ export class Journal {
   readonly #places = new Map<number, number>();
   #group: PromiseWithResolvers<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
+  /** The disk has no room for what is new; looked at once a group. */
+  #full = false;
   #closed = false;
 
-  /** @throws JournalError when the file is no journal of this version, or cannot be written. */
-  constructor(path: string) {
+  /**
+   * `freeBytes` of the disk. @throws JournalError when the file is no journal of this version, or cannot
+   * be written.
+   */
+  constructor(path: string, freeBytes = () => freeBytesBeside(path)) {
     this.#database = openJournal(path);
+    this.#freeBytes = freeBytes;
     const names = Object.keys(SQL) as (keyof typeof SQL)[];
     this.#statements = Object.fromEntries(
       names.map((name) => [name, this.#database.prepare(SQL[name])]),
@@ -108,8 +120,9 @@ export class Journal {
     this.content = contentOf(this.#database);
   }
 
-  /** A message for a session. Resolves when it is on the disk. */
+  /** A message for a session. Resolves when it is on the disk; rejects where that is full. */
   put(id: number, session: string, topic: string, payload: Uint8Array): Promise<void> {
+    if (this.#isFull()) return Promise.reject(fullError());
     this.#places.set(id, this.#pending.length);
     return this.#soon('put', { id, session, topic, payload });
   }
@@ -165,6 +178,7 @@ export class Journal {
   /** An empty payload ends what is retained [MQTT-3.3.1-10]. */
   retain(topic: string, payload: Uint8Array, qos: number): Promise<void> {
     if (payload.length === 0) return this.#soon('unretain', { topic });
+    if (this.#isFull()) return Promise.reject(fullError());
     return this.#soon('retain', { topic, payload, qos });
   }
 
@@ -179,6 +193,16 @@ export class Journal {
     this.#commit();
     this.#closed = true;
     this.#database.close();
+  }
+
+  /** Also pages of the file that are free can be used; it does not shrink. */
+  #isFull(): boolean {
+    if (this.#group !== null) return this.#full;
+    const pragma = (name: string) => Number(this.#database.pragma(name, { simple: true }));
+    const free = this.#freeBytes();
+    this.#full =
+      free < RESERVE_BYTES && free + pragma('freelist_count') * pragma('page_size') < RESERVE_BYTES;
+    return this.#full;
   }
 
   #soon(...change: Change): Promise<void> {
@@ -220,6 +244,18 @@ export class Journal {
   }
 }
 
+function fullError(): JournalError {
+  return new JournalError(`the disk has less than ${RESERVE_BYTES} bytes left`);
+}
+
+function freeBytesBeside(path: string): number {
+  const { bavail, bsize } = statfsSync(dirname(path));
+  return bavail * bsize;
+}
+
+/** Of SQLite: this is no database of ours, or not any more. */
+const NOT_OURS: readonly unknown[] = ['SQLITE_NOTADB', 'SQLITE_CORRUPT'];
+
 function openJournal(path: string): Database {
   let database: Database | null = null;
   try {
@@ -238,6 +274,10 @@ function openJournal(path: string): Database {
       throw new JournalError(`${path}: another process has it, such as another broker`, { cause });
     }
     const reason = cause instanceof Error ? cause.message : String(cause);
+    const { code } = cause as { code?: unknown };
+    if (code !== undefined && !NOT_OURS.includes(code)) {
+      throw new JournalError(`${path}: cannot be opened: ${reason}; is the disk full?`, { cause });
+    }
     const what = `${path}: expected the broker's own store, version ${VERSION}, found ${reason}`;
     throw new JournalError(`${what}. Move it away to begin without sessions`, { cause });
   }

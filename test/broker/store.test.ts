@@ -5,6 +5,7 @@ import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { openDatabase } from '@blocktorrent/agent/runtime/sqlite.ts';
 import { type Broker, type BrokerOptions, startBroker } from '@blocktorrent/broker/broker.ts';
+import { Journal } from '@blocktorrent/broker/journal.ts';
 import { hashPassword } from '@blocktorrent/broker/password.ts';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -155,6 +156,22 @@ describe('a store', () => {
     await expect(startBroker({ port: 0, dataDir: file('other') })).rejects.toThrow(
       /expected the broker's own store/,
     );
+  });
+
+  it('keeps the last of a full disk for what ends', async () => {
+    let freeBytes = 2 ** 30;
+    const journal = new Journal(file('broker.sqlite'), () => freeBytes);
+    cleanUps.push(() => journal.close());
+    const message = (id: number) => journal.put(id, 'away', 'site/a', Buffer.alloc(1_000_000));
+    for (let id = 1; id <= 18; id += 1) await message(id);
+    freeBytes = 1_000_000;
+    await expect(message(19)).rejects.toThrow('the disk has less than 16777216 bytes left');
+    await expect(journal.retain('a', Buffer.alloc(1), 1)).rejects.toThrow('the disk has less');
+    // Who empties the queue can come, and makes room: the file does not shrink.
+    await journal.connect('away');
+    for (let id = 1; id <= 18; id += 1) journal.remove(id);
+    await journal.connect('away');
+    await message(20);
   });
 
   it('that cannot be written acknowledges nothing', async () => {
