@@ -68,6 +68,17 @@ export interface AgentStatus {
   readonly problems: readonly { id: number; stage: Stage; error: string }[];
 }
 
+/** Counts of an agent without the role `ingest`. */
+export const NO_GATEWAY = {
+  readings: 0,
+  deadLetters: 0,
+  openReadings: 0,
+  brokers: [],
+  disk: null,
+  anchor: null,
+  quarantine: [],
+};
+
 /** What `put` and `files` answer for each file. */
 export interface FileStatus {
   readonly id: number;

@@ -13,7 +13,7 @@ import { applyLive } from './config/live.ts';
 import type { Config } from './config/schema.ts';
 import { Duties } from './consortium/duties.ts';
 import { DUTY_LIST_MIGRATION, DutyList } from './consortium/duty-list.ts';
-import { type AgentStatus, type ControlsOptions, controlRoutes } from './controls.ts';
+import { type AgentStatus, type ControlsOptions, controlRoutes, NO_GATEWAY } from './controls.ts';
 import { runEventLoop } from './event-loop.ts';
 import { type Gateway, makeGateway, openQuarantine } from './gateway.ts';
 import type { House } from './house.ts';
@@ -379,17 +379,6 @@ async function startDoors(
 function bound(part: { start(): Promise<void> | void; stop(): Promise<void> | void }) {
   return { start: () => part.start(), stop: () => part.stop() };
 }
-
-/** Counts of an agent without the role `ingest`. */
-const NO_GATEWAY = {
-  readings: 0,
-  deadLetters: 0,
-  openReadings: 0,
-  brokers: [],
-  disk: null,
-  anchor: null,
-  quarantine: [],
-};
 
 function statusOf(
   house: House,
