@@ -15,9 +15,10 @@ import { Duties } from './consortium/duties.ts';
 import { DUTY_LIST_MIGRATION, DutyList } from './consortium/duty-list.ts';
 import { type AgentStatus, type ControlsOptions, controlRoutes, NO_GATEWAY } from './controls.ts';
 import { runEventLoop } from './event-loop.ts';
+import { makeFolders } from './folders.ts';
 import { type Gateway, makeGateway, openQuarantine } from './gateway.ts';
 import type { House } from './house.ts';
-import { WATCHED_FOLDER_MIGRATION, WatchedFolder } from './ingest/watched-folder.ts';
+import { WATCHED_FOLDER_MIGRATION, type WatchedFolder } from './ingest/watched-folder.ts';
 import { makeStore } from './keeping.ts';
 import {
   countFile,
@@ -49,7 +50,7 @@ import { createMetrics } from './runtime/metrics.ts';
 import { migrate } from './runtime/migrate.ts';
 import { createNotify, type Notify, watchdogIntervalMs } from './runtime/notify.ts';
 import { systemRandom } from './runtime/random.ts';
-import { type Database, openSound } from './runtime/sqlite.ts';
+import { openSound } from './runtime/sqlite.ts';
 import { StageRunner } from './runtime/stage-runner.ts';
 import { Watchdog } from './runtime/watchdog.ts';
 import { Work } from './runtime/work.ts';
@@ -208,26 +209,6 @@ async function startAgent(
     advanced,
   });
   return { net, line };
-}
-
-/** Folders whose files go the way of `put`. */
-function makeFolders(house: House, database: Database, wake: () => void): WatchedFolder[] {
-  const { config, queue, metrics, log } = house;
-  if (!config.roles.includes('ingest')) return [];
-  return config.sources.folders.map(
-    (folder) =>
-      new WatchedFolder({
-        ...folder,
-        database,
-        queue,
-        monotonicMs: systemClock.monotonicMs,
-        log: log.child({ component: 'folders' }),
-        onTaken: (files) => {
-          metrics.add('ingestFolderFiles', files);
-          wake();
-        },
-      }),
-  );
 }
 
 /** One runner a stage; the watchdog sees what each has in hand. */
