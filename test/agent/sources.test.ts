@@ -150,7 +150,9 @@ describe('a table', () => {
     ['a column that is not unique', 'table: row, cursor: note', 'note of row is not unique'],
     ['a column that is not there', 'table: row, cursor: nothing', 'no column nothing'],
     ['a table that is not there', 'table: nothing', 'has no table nothing'],
+    ['a column that is unique in part', 'table: part, cursor: k', 'k of part is not unique'],
   ])('says why nothing comes of %s', async (_title, table, says) => {
+    rows.exec('CREATE TABLE part (k INTEGER); CREATE UNIQUE INDEX some ON part (k) WHERE k > 5');
     const { gateway, readings } = aGateway(table);
     cleanUps.push(() => gateway.stop());
     insert(1);
@@ -165,6 +167,22 @@ describe('a table', () => {
     rows.exec('CREATE TABLE later (value REAL); INSERT INTO later VALUES (2)');
     await vi.waitFor(() => expect(readings.map(textOf)).toEqual(['{"value":2}']));
     expect(gateway.gateway.tables[0]?.reason).toBeNull();
+    // A pipe in its place would be waited for without an end.
+    renameSync(path('rows.sqlite'), path('away.sqlite'));
+    mkdirSync(path('rows.sqlite'));
+    await vi.waitFor(() => expect(gateway.gateway.tables[0]?.reason).toMatch(/is no file$/));
+  });
+
+  it('may have any name, text for a cursor, and rows without one, which are left out', async () => {
+    const name = '"o""d"';
+    rows.exec(`CREATE TABLE ${name} ("i d" TEXT UNIQUE, value REAL)`);
+    rows.exec(`INSERT INTO ${name} VALUES (NULL, 1), ('b', 3), ('a', 2)`);
+    const { gateway, readings } = aGateway(`table: 'o"d', cursor: 'i d', columns: [value]`);
+    cleanUps.push(() => gateway.stop());
+    await vi.waitFor(() => expect(readings).toHaveLength(2));
+    rows.exec(`INSERT INTO ${name} VALUES (NULL, 5), ('c', 4)`);
+    await vi.waitFor(() => expect(readings).toHaveLength(3));
+    expect(readings.map(textOf)).toEqual(['{"value":2}', '{"value":3}', '{"value":4}']);
   });
 
   it('gives no row again whose sync failed: it is in the batch', async () => {
@@ -334,6 +352,14 @@ describe('a folder', () => {
     nowMs = 1900;
     look(watched);
     expect(taken()).toHaveLength(1);
+  });
+
+  it('gives at most 200 files at one look: the queue works in between', () => {
+    for (let n = 0; n < 201; n += 1) writeFileSync(path('in', `${n}`), '');
+    look(watch());
+    expect(taken()).toHaveLength(200);
+    look(watch());
+    expect(new Set(taken()).size).toBe(201);
   });
 
   it('takes the others where one cannot be taken, or not be moved away, and says which', () => {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { batchRulesOf } from '@blocktorrent/agent/batch/batch-rule.ts';
 import { createDecode, type DecodeRule } from '@blocktorrent/agent/ingest/decode.ts';
+import { readSparkplugPayload } from '@blocktorrent/agent/ingest/decoders/sparkplug-payload.ts';
 import { startBroker } from '@blocktorrent/broker/broker.ts';
 import { hashPassword } from '@blocktorrent/broker/password.ts';
 import { createFleet, type FleetSettings } from '@blocktorrent/sensors-sim/fleet.ts';
@@ -130,6 +131,30 @@ describe('the formats of the fleet', () => {
     expect(share).toBeLessThan(0.45);
   });
 
+  it('say themselves what waited, in which unit they are, and begin with a good connection', () => {
+    const said = { historical: '/buffered', unitAt: '/unit' };
+    const rules = RULES.map((rule) => ({
+      ...(['cbor', 'msgpack'].includes(rule.decoder) ? { ...rule, ...said } : rule),
+      historicalAfterMs: 0,
+    }));
+    const decode = createDecode(rules);
+    const outage = { outageEveryMs: 60_000, outageMs: 20_000 };
+    const formats = ['cbor', 'msgpack', 'senml-json', 'senml-cbor', 'sparkplug'] as const;
+    const all = messages(2500, { formats, sensors: 54, ...outage });
+    expect(all[0]?.afterMs).toBe(0);
+    for (const { topic, payload, afterMs } of all) {
+      const found = decode(topic, Buffer.from(payload), 1.7e12 + afterMs);
+      if (found.refusal !== null) throw new Error(found.refusal);
+      const values = found.samples.filter(({ name }) => !name.startsWith('$'));
+      expect(
+        values.every(({ unit }) => unit !== ''),
+        topic,
+      ).toBe(true);
+      if (topic.startsWith('senml') || topic.includes('/N')) continue;
+      expect(found.historical, topic).toBe(found.deviceMs !== 1.7e12 + afterMs);
+    }
+  });
+
   it('are dead letters where they are bad, each of them, and nothing else is', () => {
     const decode = createDecode(RULES);
     const all = messages(5000, { formats: FORMATS, sensors: 54, badEvery: 7, seed: 11 });
@@ -139,6 +164,7 @@ describe('the formats of the fleet', () => {
     });
     expect(wrong.map(({ topic, payload }) => [topic, payload])).toEqual([]);
     expect(all.filter(({ bad }) => bad)).toHaveLength(714);
+    expect(all.filter(({ payload }) => String(payload).startsWith('[[[['))).not.toEqual([]);
   });
 
   it('have the time of a clock that jumps years, which is kept beside that of arrival', () => {
@@ -193,6 +219,11 @@ describe('the formats of the fleet', () => {
       expect(found.samples.map(({ name }) => name)).not.toContain('$gap');
     }
     expect(online).toEqual([1, 0, 1]);
+    // Sparkplug 3.0: seq begins again after 255, bdSeq tells the connections apart.
+    const read = all.map(({ payload }) => readSparkplugPayload(Buffer.from(payload)));
+    expect(Math.max(...read.map(({ seq }) => seq ?? 0))).toBe(255);
+    const sessions = read.flatMap(({ metrics }) => metrics.filter(({ name }) => name === 'bdSeq'));
+    expect(sessions.map(({ value }) => Number(value))).toEqual([0, 0, 1]);
   });
 
   it('are repeated as often as asked, byte for byte', () => {
@@ -320,13 +351,16 @@ describe('the simulator as a process', () => {
     const usersFile = file('users.yaml', `users: { sim: ${user} }`);
     const broker = await startBroker({ port: 0, usersFile });
     cleanUps.push(() => broker.stop());
-    const recording = file('r.csv', 'time,topic,payload\n0,site/a,1\n500,site/a,2\n');
+    const recording = file('r.csv', 'time,topic,payload\n0,site/a,1\n50000,site/a,2\n');
     const sim = startNode(MAIN, [
       ...['--broker', `mqtt://${broker.address}`, '--log', logFile(), '--replay', recording],
       ...['--username', 'sim', '--password-file', file('p', 'right\n'), '--speed', '100'],
     ]);
     await sim.next();
+    const startedMs = performance.now();
     expect(await sim.next()).toEqual({ sent: 2, bad: 0, outstanding: 0 });
+    // 50 s in a hundredth of the time.
+    expect(performance.now() - startedMs).toBeGreaterThan(300);
     expect(await sim.ended).toBe(0);
   });
 
