@@ -5,10 +5,15 @@ import { silentLog } from '@blocktorrent/agent/runtime/log.ts';
 import { expect, it, vi } from 'vitest';
 import { CONNACK, startStub } from '../support/mqtt-stub.ts';
 
-/** A link that only says why it has no connection. */
-function aSource(url: string, waits: Partial<MqttSourceOptions>, onLost: (fields: object) => void) {
+/** A link that only says why it has no connection, or something else that it warns of. */
+function aSource(
+  url: string,
+  waits: Partial<MqttSourceOptions>,
+  onWarning: (fields: object) => void,
+  of = 'no connection to broker',
+) {
   const warn = (message: string, fields?: object) => {
-    if (message === 'no connection to broker') onLost(fields ?? {});
+    if (message === of) onWarning(fields ?? {});
   };
   return new MqttSource({
     ...{ url, clientId: 'gateway-1', filters: ['site/#'], version: '5', random: () => 0 },
@@ -30,6 +35,21 @@ it('what a broker says at the end is said as text, as when another client has ou
   await stub.stop();
   const reason = 'the broker ended the connection, reason 142 (Session taken over)';
   expect(ends[0]).toMatchObject({ reason });
+});
+
+it('a broker that keeps the session for less than it was asked for is named in the log', async () => {
+  // CONNACK with a Session Expiry Interval of 60 s.
+  const stub = await startStub((socket, packet) => {
+    if (packet[0] === 0x10) socket.write(Buffer.from([0x20, 8, 0, 0, 5, 0x11, 0, 0, 0, 60]));
+  });
+  const seen: object[] = [];
+  const message = 'the broker keeps our session for less than it was asked';
+  const source = aSource(stub.url, {}, (fields) => seen.push(fields), message);
+  source.start();
+  await vi.waitFor(() => expect(seen).toHaveLength(1));
+  await source.stop();
+  await stub.stop();
+  expect(seen[0]).toMatchObject({ seconds: 60, askedSeconds: 604_800 });
 });
 
 it('a connection counts as good after its stable time only, however often it comes about', async () => {

@@ -14,8 +14,8 @@ import { PublishReader } from './mqtt-publish-reader.ts';
 
 /** CONNACK and the end of a connection, as the source needs to know them. */
 export interface ConnectionEvents {
-  /** The broker accepted; `sessionPresent` as in CONNACK. */
-  readonly connected: (sessionPresent: boolean) => void;
+  /** The broker accepted; as in CONNACK, where it says another expiry than it was asked for. */
+  readonly connected: (sessionPresent: boolean, expirySeconds: number | undefined) => void;
   /** Called once, also when it never came about. */
   readonly ended: (end: ConnectionEnd) => void;
 }
@@ -84,10 +84,10 @@ export class MqttConnection implements Delivery {
     const own = { reconnectPeriod: 0, resubscribe: false, manualConnect: true, writeCache: false };
     this.#client = connect(url, { ...options, ...own });
     this.#readPublications(options);
-    this.#client.once('connect', ({ sessionPresent }) => {
+    this.#client.once('connect', ({ sessionPresent, properties: told }) => {
       this.#wasConnected = true;
       this.#flushEarly();
-      events.connected(sessionPresent);
+      events.connected(sessionPresent, told?.sessionExpiryInterval);
     });
     this.#client.on('error', (error) => {
       this.#reason ??= error.message.trim();

@@ -154,7 +154,10 @@ export class MqttSource {
     const { url, sink } = this.#options;
     try {
       const connection = new MqttConnection(url, this.#clientOptions(), sink, {
-        connected: (sessionPresent) => this.#onConnected(connection, sessionPresent),
+        connected: (sessionPresent, expirySeconds) => {
+          this.#onExpiry(expirySeconds);
+          this.#onConnected(connection, sessionPresent);
+        },
         ended: (end) => this.#onEnded(end),
       });
       this.#connection = connection;
@@ -195,6 +198,15 @@ export class MqttSource {
       // The connection has ended; its end says why.
       (error: unknown) => log.warn('subscription without answer', { url, error }),
     );
+  }
+
+  /** A broker may keep sessions for less than it is asked: what came meanwhile is then gone. */
+  #onExpiry(seconds: number | undefined): void {
+    const { log, url, sessionExpirySeconds } = this.#options;
+    const askedSeconds = sessionExpirySeconds ?? SOURCE_DEFAULTS.sessionExpirySeconds;
+    if (seconds === undefined || seconds >= askedSeconds) return;
+    const message = 'the broker keeps our session for less than it was asked';
+    log.warn(message, { url, seconds, askedSeconds });
   }
 
   /** Says on the status topic that we are there; nothing else waits for it. */
