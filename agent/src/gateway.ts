@@ -113,8 +113,8 @@ export class Gateway {
     });
     const memory = createDecoderMemory(this.#memory, ingestLog);
     const duplicates = new Duplicates();
-    duplicates.learn(this.#store.recent(DUPLICATES_REMEMBERED));
     this.#disk = this.#diskKeeper(mqtt);
+    duplicates.learn(this.#disk.learn(this.#store.recent(DUPLICATES_REMEMBERED)));
     this.#disk.check();
     this.#anchorer = new Anchorer({
       ledger: house.ledger,

@@ -152,10 +152,12 @@ describe('the keeper', () => {
       Buffer.from(first?.chainEnd ?? []).toString('hex'),
     );
     expect(world.lost).toBe(20);
-    expect(keeper.status).toMatchObject({
-      droppedReadings: 20,
-      alarm: '20 readings were dropped to make room',
-    });
+    const alarm = { droppedReadings: 20, alarm: '20 readings were dropped to make room' };
+    expect(keeper.status).toMatchObject(alarm);
+    const { keeper: next, world: later } = keeperOf(store, { ...LIMITS, maxBytes: 1e9 });
+    expect([...next.learn(store.recent(1e6))].length).toBe(22);
+    next.check();
+    expect([next.status, later.lost]).toMatchObject([alarm, 0]);
   });
 
   it('drops what is available without a record and without an alarm', () => {
@@ -330,7 +332,7 @@ describe('a gateway with small batches and a small budget', () => {
     const url = `mqtt://${broker.address}`;
     const rules = `[{ topic: 'site/#', value: /v }]`;
     const test = startGateway(folder, gatewayConfig(folder, rules, [url], more));
-    cleanUps.push(() => test.stop());
+    cleanUps.push(test.stop);
     const client = await connectAsync(url);
     cleanUps.push(() => client.endAsync(true));
     await vi.waitFor(() => expect(test.gateway.counts().brokers[0]?.connected).toBe(true));
@@ -381,6 +383,15 @@ describe('a gateway with small batches and a small budget', () => {
     }, 20_000);
     expect(existsSync(join(folder, 'batches/1.sqlite'))).toBe(true);
     expect(existsSync(join(folder, 'batches/2.sqlite'))).toBe(false);
+    // And says so still after a restart.
+    await test.stop();
+    cleanUps.splice(cleanUps.indexOf(test.stop), 1);
+    const again = startGateway(
+      folder,
+      test.configText.replace('maxBytes: 1048576', 'maxBytes: 9e7'),
+    );
+    cleanUps.push(() => again.stop());
+    expect(again.gateway.counts().disk.alarm).toMatch(/^\d+ readings were dropped to make room$/);
   }, 30_000);
 
   it('stays within it, records its losses, and says so in its status', async () => {

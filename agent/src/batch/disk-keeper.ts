@@ -52,7 +52,7 @@ export interface DiskStatus {
   readonly maxBytes: number;
   readonly freeBytes: number;
   readonly admission: Admission;
-  /** Readings lost since this start, in closed batches and on arrival. */
+  /** Readings lost, in closed batches and on arrival: since this start, and as the newest batches say. */
   readonly droppedReadings: number;
   /** What needs somebody's attention; null if nothing. */
   readonly alarm: string | null;
@@ -97,6 +97,14 @@ export class DiskKeeper {
       droppedReadings: 0,
     } as const;
     this.#status = { ...start, alarm: null };
+  }
+
+  /** Hands on the newest readings, and learns from them what was dropped before this start. */
+  *learn(readings: Iterable<Reading>): Generator<Reading> {
+    for (const reading of readings) {
+      if (reading.topic === DROPPED_TOPIC) this.#dropped += lossIn(reading.payload);
+      yield reading;
+    }
   }
 
   get status(): DiskStatus {
@@ -253,6 +261,13 @@ export class DiskKeeper {
     }
     return this.#dropped === 0 ? null : `${this.#dropped} readings were dropped to make room`;
   }
+}
+
+/** Readings that a record on `DROPPED_TOPIC` calls lost; 0 where it is none. */
+function lossIn(payload: Uint8Array): number {
+  const text = Buffer.from(payload).toString();
+  const [count] = /"readings":\d+/.exec(text) ?? [];
+  return count === undefined || text.includes('"sealed":true') ? 0 : Number(count.slice(11));
 }
 
 function json(value: object): Uint8Array {
