@@ -120,6 +120,18 @@ describe('Sparkplug B, types and nulls', () => {
     expect(refusal).toBe('Sparkplug: a metric is cut off');
   });
 
+  it('keeps the values of a birth whose unit is too long for a batch, without that', () => {
+    const unitOf = (unit: string) => {
+      const born = [metric({ name: 'a', alias: 1, datatype: 9, float: 1, unit })];
+      const ingest = createDecode([{ topic: '#', decoder: 'sparkplug' }]);
+      ingest(aTopic('NBIRTH'), aPayload(NOW_MS, 0, born), NOW_MS);
+      const data = aPayload(NOW_MS, 1, [metric({ alias: 1, float: 2 })]);
+      return Object(ingest(aTopic('NDATA'), data, NOW_MS)).samples;
+    };
+    expect(unitOf('m'.repeat(64))).toMatchObject([{ name: 'a', value: 2, unit: 'm'.repeat(64) }]);
+    expect(unitOf('m'.repeat(65))).toMatchObject([{ name: 'a', value: 2, unit: '' }]);
+  });
+
   it('does not take the alias of one device for another’s, nor of the node', () => {
     const take = (type: string, metrics: Uint8Array[]) => {
       const found = decode(aTopic(type), aPayload(NOW_MS, null, metrics), NOW_MS);

@@ -122,7 +122,7 @@ function readMetric(reader: Reader, endAt: number): SparkplugMetric {
   return metric.isNull ? { ...metric, value: null } : metric;
 }
 
-/** The text at key `engUnit` of a PropertySet. */
+/** The text at key `engUnit` of a PropertySet; null also for one that no batch can hold. */
 function readUnit(reader: Reader, endAt: number): string | null {
   const keys: string[] = [];
   const values: (string | null)[] = [];
@@ -133,7 +133,8 @@ function readUnit(reader: Reader, endAt: number): string | null {
     else reader.skipType(tag & 7);
   }
   if (reader.pos !== endAt) throw new DecodeError('Sparkplug: properties are cut off');
-  return values[keys.indexOf('engUnit')] ?? null;
+  const unit = values[keys.indexOf('engUnit')] ?? '';
+  return unit === '' || unit.length > LIMITS.nameCharsMax ? null : unit;
 }
 
 function readText(reader: Reader, endAt: number): string | null {
