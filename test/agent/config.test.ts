@@ -154,6 +154,20 @@ describe('every error of a configuration', () => {
   });
 
   it.each([
+    ['192.0.2.7:0', true],
+    ['[2001:db8::7]:65535', true],
+    ['gateway-1.example:7000', true],
+    ['192.0.2.700:7000', false],
+    ['192.0.2:7000', false],
+    ['[2001:db8::7::1]:7000', false],
+    ['[::1]:65536', false],
+    [':7000', false],
+  ])('of an address is found: %j', (address, good) => {
+    const text = `${MINIMAL}metrics: { listen: '${address}' }\n`;
+    expect(problemsOf(text).map(({ key }) => key)).toEqual(good ? [] : ['metrics.listen']);
+  });
+
+  it.each([
     ['/a/b~1c', true],
     ['value', false],
     ['/a~2', false],

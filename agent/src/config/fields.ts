@@ -6,6 +6,7 @@
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { accessSync, constants, readFileSync } from 'node:fs';
+import { isIPv4, isIPv6 } from 'node:net';
 import { resolve } from 'node:path';
 import { decodeRecipient } from '@blocktorrent/protocol/age-keys.ts';
 import { fromHex } from '@blocktorrent/protocol/bytes.ts';
@@ -34,12 +35,13 @@ export interface HostPort {
 
 const HOST_PORT = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/;
 
-/** `host:port` or `[::1]:port`; null if it is neither. */
+/** `host:port` or `[::1]:port`; null if it is neither. What has digits and dots only is no name. */
 export function parseHostPort(value: string): HostPort | null {
-  const match = HOST_PORT.exec(value);
-  const host = match?.[1] ?? match?.[2];
-  const port = Number(match?.[3]);
-  return host === undefined || !(port <= 65_535) ? null : { host, port };
+  const [, six, other, digits] = HOST_PORT.exec(value) ?? [];
+  const host = six ?? other ?? '';
+  const port = Number(digits);
+  const good = six !== undefined ? isIPv6(six) : /[^\d.]/.test(host) || isIPv4(host);
+  return good && port <= 65_535 ? { host, port } : null;
 }
 
 /** A whole number, both bounds inclusive. */
