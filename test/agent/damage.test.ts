@@ -187,6 +187,17 @@ describe('a damaged open batch', () => {
     }
   });
 
+  it.each([
+    ['without a byte', () => writeFileSync(join(folder, FILE), '')],
+    ['that is gone', () => rmSync(join(folder, FILE))],
+  ])('%s gives back what its journal has', (_what, wreck) => {
+    leave({ checkpointed: false });
+    wreck();
+    const store = aStore();
+    expect([store.damages, store.nextSeq]).toEqual([[], COUNT + 11]);
+    expect(sent(store)).toHaveLength(COUNT + 10);
+  });
+
   it('without a byte in it is as if it had never been begun', () => {
     leave({ checkpointed: true });
     for (const journal of ['-wal', '-shm']) rmSync(join(folder, FILE + journal), { force: true });

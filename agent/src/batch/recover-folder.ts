@@ -7,7 +7,7 @@
  * new numbers and their own times, behind them stands a reading on `$blocktorrent/damaged` that says
  * so, and only when that batch is durable the file goes to the quarantine.
  */
-import { readdirSync, renameSync, rmSync } from 'node:fs';
+import { readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BATCH_META, BATCH_SQL } from '@blocktorrent/protocol/batch.ts';
 import { equalBytes } from '@blocktorrent/protocol/bytes.ts';
@@ -59,6 +59,7 @@ const FILE_NAME = /^([1-9]\d{0,14})(\.open)?\.sqlite(-wal|-shm|-journal)?$/;
 /** Is made while readings are saved, and means nothing before it is renamed. */
 const SALVAGE_NAME = 'salvage.sqlite';
 const GROUP_READINGS = 500;
+const PAGE_BYTES = 4096;
 /** Closed batches that are read at the start: those that were written last, if they are not sealed. */
 const CHECKED_MAX = 2;
 /** What SQLite says of a file that is broken, not of a disk that is full or away. */
@@ -170,6 +171,7 @@ function recoverOpen(
   closed: Map<number, ClosedBatch>,
 ): BatchWriter | null {
   const path = openPath(options.folder, batch);
+  keepJournal(path);
   const database = options.openDatabase(path);
   try {
     const meta = readMeta(database);
@@ -191,6 +193,14 @@ function recoverOpen(
   } catch (error) {
     database.close();
     throw error;
+  }
+}
+
+/** SQLite deletes the journal of a file without a byte; beside a page it reads what is in there. */
+function keepJournal(path: string): void {
+  const bytesOf = (file: string) => statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+  if (bytesOf(path) === 0 && bytesOf(`${path}-wal`) > 0) {
+    writeFileSync(path, new Uint8Array(PAGE_BYTES));
   }
 }
 
