@@ -28,6 +28,7 @@ import { pipeline } from '../../agent/src/pipeline.ts';
 import type { QueuedFile } from '../../agent/src/runtime/file-queue.ts';
 import { type SealFileOptions, sealFile } from '../../agent/src/seal/seal.ts';
 import { codeOf } from '../support/errors.ts';
+import { BATCH_RULES, createIngest, openStore } from '../support/ingest.ts';
 import { gather, piecesOf } from '../support/pieces.ts';
 import { Seeded } from '../support/seeded.ts';
 import { requireTool, runTool } from '../support/tools.ts';
@@ -169,6 +170,29 @@ describe('sealing', () => {
       sizes.add((await seal(random.bytes(100_000 + 37 * extra))).ciphertextBytes);
     }
     expect(sizes.size).toBe(1);
+  });
+
+  it('takes at most a sixth of what the JSON of a batch would', async () => {
+    const store = openStore(path('batches'), { rules: BATCH_RULES });
+    const ingest = createIngest(store, { maxReadings: 5_000 });
+    const from = { acknowledge: () => 1, abandon: (reason: string) => expect.fail(reason) };
+    const noise = new Seeded('a sixth');
+    let jsonBytes = 0;
+    for (let seq = 1; seq <= 20_000; seq += 1) {
+      const sensor = `cold-room-${seq % 50}`;
+      const value = (4 + noise.integer(0, 20) / 100).toFixed(2);
+      const time = 1.7e12 + seq * 10 - noise.integer(1, 40);
+      const text = `{"sensor":"${sensor}","seq":${Math.ceil(seq / 50)},"time":${time},"value":${value},"unit":"Cel","battery":3.61,"status":"ok"}`;
+      const payload = Buffer.from(text);
+      jsonBytes += payload.length;
+      const topic = `site/${sensor}/climate`;
+      ingest.take({ topic, payload, qos: 1, dup: false, retain: false, messageId: 1 }, from);
+    }
+    ingest.stop();
+    const { path: closed = '' } = store.closeCurrent() ?? {};
+    store.stop();
+    const sealed = await seal(await readFile(closed));
+    expect(sealed.ciphertextBytes / jsonBytes).toBeLessThan(1 / 6);
   });
 
   it('makes a file that age and zstd open by hand', async (context) => {
