@@ -1,4 +1,6 @@
 /** What a group of messages is worth while it waits for its sync: its times, its bounds, its counts, its taps. */
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import type { BatchStore } from '@blocktorrent/agent/batch/batch-store.ts';
 import { Duplicates } from '@blocktorrent/agent/ingest/duplicates.ts';
@@ -7,8 +9,9 @@ import { Taps } from '@blocktorrent/agent/ingest/taps.ts';
 import { manualClock } from '@blocktorrent/agent/runtime/clock.ts';
 import { silentLog } from '@blocktorrent/agent/runtime/log.ts';
 import type { Reading } from '@blocktorrent/protocol/reading.ts';
-import { afterEach, beforeEach, expect, it } from 'vitest';
-import { countingMetrics, createIngest, openStore } from '../support/ingest.ts';
+import { generate, type Packet, parser } from 'mqtt-packet';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { countingMetrics, createIngest, createSource, openStore } from '../support/ingest.ts';
 import { aFolder } from '../support/readings.ts';
 
 const START_MS = 1.8e12;
@@ -180,4 +183,40 @@ it('a message that is not taken is acknowledged in its turn, after the sync of t
   await synced();
   expect(acknowledged).toEqual([7, 8, 9]);
   expect(stored().map(({ deviceSeq }) => deviceSeq)).toEqual([7, 9]);
+});
+
+it('the keepalive goes on while readings wait for a sync that takes long', async () => {
+  const heard: (string | undefined)[] = [];
+  const server = createServer((socket) => {
+    const send = (packet: Packet): void => void socket.write(generate(packet));
+    const packets = parser();
+    packets.on('packet', ({ cmd, messageId = 0 }) => {
+      heard.push(cmd);
+      if (cmd === 'connect') send({ cmd: 'connack', sessionPresent: false, returnCode: 0 });
+      if (cmd === 'pingreq') send({ cmd: 'pingresp' });
+      if (cmd !== 'subscribe') return;
+      send({ cmd: 'suback', messageId, granted: [1] });
+      const flags = { qos: 1, dup: false, retain: false } as const;
+      for (let id = 1; id <= 3; id += 1) {
+        send({ cmd: 'publish', topic: 'site/a', payload: '{"value":1}', messageId: id, ...flags });
+      }
+    });
+    socket.on('data', (bytes) => packets.parse(bytes));
+    socket.on('error', () => socket.destroy());
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { ingest, synced } = aStage({ maxReadings: 3 });
+  const url = `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const source = createSource(url, ingest, { version: '4', keepaliveSeconds: 1 });
+  source.start();
+  const count = (cmd: string) => heard.filter((one) => one === cmd).length;
+  try {
+    await vi.waitFor(() => expect(count('pingreq')).toBeGreaterThan(1), { timeout: 10_000 });
+    expect([store.nextSeq, count('puback'), count('connect')]).toEqual([4, 0, 1]);
+    await synced();
+    await vi.waitFor(() => expect(count('puback')).toBe(3));
+  } finally {
+    await source.stop();
+    server.close();
+  }
 });
