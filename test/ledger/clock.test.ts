@@ -133,6 +133,7 @@ describe('status', () => {
         mspId: 'Org1MSP',
         name: 'a',
         roles: [],
+        doors: [],
         disk: null,
         anchor: null,
         store: null,
