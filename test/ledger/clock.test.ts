@@ -134,6 +134,7 @@ describe('status', () => {
         name: 'a',
         roles: [],
         doors: [],
+        quarantine: [],
         disk: null,
         anchor: null,
         store: null,
