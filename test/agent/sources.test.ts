@@ -354,12 +354,14 @@ describe('a folder', () => {
     expect(taken()).toHaveLength(1);
   });
 
-  it('gives at most 200 files at one look: the queue works in between', () => {
+  it('gives at most 200 files at one look, and does not ask the queue for each', () => {
+    const asked = vi.spyOn(queue, 'get');
     for (let n = 0; n < 201; n += 1) writeFileSync(path('in', `${n}`), '');
     look(watch());
     expect(taken()).toHaveLength(200);
     look(watch());
     expect(new Set(taken()).size).toBe(201);
+    expect(asked).not.toHaveBeenCalled();
   });
 
   it('takes the others where one cannot be taken, or not be moved away, and says which', () => {

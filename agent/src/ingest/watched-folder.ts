@@ -18,7 +18,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
-import type { FileQueue } from '../runtime/file-queue.ts';
+import type { FileQueue, Stage } from '../runtime/file-queue.ts';
 import type { Log } from '../runtime/log.ts';
 import type { SourceState } from './table-source.ts';
 
@@ -48,13 +48,16 @@ export const WATCHED_FOLDER_MIGRATION = `CREATE TABLE watched_file (
 const FILES_MAX = 100_000;
 /** Files taken at one look: the queue's own work comes in between. */
 const TAKEN_MAX = 200;
+/** Between two looks, at least so many times as long as the one took. */
+const REST = 20;
 /** Names that say of themselves that they are not complete. */
 const UNFINISHED = /^\.|\.(tmp|part|partial|crdownload|swp)$|~$/i;
 
 interface Taken {
   readonly name: string;
   readonly version: string;
-  readonly queueId: number;
+  /** Where the queue has got to with it. */
+  readonly stage: Stage;
 }
 
 /** See the header. */
@@ -74,12 +77,15 @@ export class WatchedFolder {
   }
 
   start(): void {
+    const startedMs = performance.now();
     this.#look();
-    this.#timer = setInterval(() => this.#look(), this.#options.everyMs);
+    // Nothing else happens meanwhile: a folder of very many files is looked at less often.
+    const waitMs = Math.max(this.#options.everyMs, REST * (performance.now() - startedMs));
+    this.#timer = setTimeout(() => this.start(), waitMs);
   }
 
   stop(): void {
-    if (this.#timer !== null) clearInterval(this.#timer);
+    if (this.#timer !== null) clearTimeout(this.#timer);
   }
 
   #look(): void {
@@ -162,9 +168,8 @@ export class WatchedFolder {
   }
 
   /** A file that was taken and is still there: what becomes of it depends on where it has got to. */
-  #settle({ name, queueId }: Taken): void {
-    const { path, queue, after, moveTo, log } = this.#options;
-    const { stage } = queue.get(queueId);
+  #settle({ name, stage }: Taken): void {
+    const { path, after, moveTo, log } = this.#options;
     // It was given up: its place in the chain is void, and the file has to be put again.
     if (stage === 'void') this.#forget(name);
     if (stage !== 'available' || after === 'keep') return;
@@ -178,7 +183,10 @@ export class WatchedFolder {
   #known(): Map<string, Taken> {
     const { database, path } = this.#options;
     const rows = database
-      .prepare('SELECT name, version, queueId FROM watched_file WHERE folder = ?')
+      .prepare(
+        `SELECT name, version, stage FROM watched_file JOIN file ON file.id = queueId
+         WHERE folder = ?`,
+      )
       .all(path) as Taken[];
     return new Map(rows.map((row) => [row.name, row]));
   }
