@@ -140,6 +140,7 @@ describe('status', () => {
         store: null,
       },
       ...{ upkeep: null, host: null, problems: [], overdue: { count: 0, oldestMs: null } },
+      quarantine: [],
       uplink: { ciphertextBytes: 0, sentBytes: 0 },
     } as unknown as AgentStatus;
     expect(statusText(status)).toContain('transactions wait for the clock: timesyncd has not yet');
