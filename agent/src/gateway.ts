@@ -259,6 +259,10 @@ export class Gateway {
         this.#closed(this.#store.rotateIfDue(now), reason);
         this.#closeFailure = null;
       }
+      const { metrics } = this.#house;
+      metrics.set('ingestReadingsHeld', this.#ingest.held);
+      metrics.set('batchOpenReadings', this.#store.current.count);
+      metrics.set('batchOpenBytes', this.#store.currentBytes);
     } catch (error) {
       // A reader may be looking at the file: readings are safe in the open batch meanwhile.
       const failure = error instanceof Error ? error.message : String(error);
@@ -267,10 +271,6 @@ export class Gateway {
       }
       this.#closeFailure = failure;
     }
-    const { metrics } = this.#house;
-    metrics.set('ingestReadingsHeld', this.#ingest.held);
-    metrics.set('batchOpenReadings', this.#store.current.count);
-    metrics.set('batchOpenBytes', this.#store.currentBytes);
   }
 
   #closed(closed: ClosedBatch | null, reason: string): void {

@@ -153,8 +153,15 @@ describe('closed batches', () => {
     const reader = openReadOnly(join(folder, '1.open.sqlite'));
     const rows = reader.prepare('SELECT * FROM reading').iterate();
     rows.next();
+    const synchronous = () => {
+      for (const { database } of store.newestFirst()) {
+        return database.pragma('synchronous', { simple: true });
+      }
+    };
+    store.write(readings(4, 4));
+    const before = synchronous();
     expect(() => store.closeCurrent()).toThrow(expect.objectContaining({ code: 'busy' }));
-    store.append(readings(4, 4));
+    expect(synchronous()).toBe(before);
     rows.return?.();
     reader.close();
     expect(store.closeCurrent()).toMatchObject({ count: 4 });

@@ -145,6 +145,25 @@ it('readings are shown once they are durable, each to its taps, and one that thr
   expect(shown).toHaveLength(3);
 });
 
+it('what fails behind a commit keeps nobody from being acknowledged', async () => {
+  let groups = 0;
+  const { take, synced, acknowledged } = aStage({
+    maxReadings: 1,
+    onCommitted: () => {
+      groups += 1;
+      if (groups === 1) throw new Error('told of the commit');
+      return () => {
+        throw new Error('told that it is durable');
+      };
+    },
+  });
+  for (const id of [1, 2, 3]) take({ sensor: 'a', seq: id, value: 1 }, { id });
+  await synced();
+  await synced();
+  expect(acknowledged).toEqual([1, 2, 3]);
+  expect(given.lost).toHaveLength(3);
+});
+
 it('repetitions and dead letters are counted when durable, a repeated dead letter once', async () => {
   const { ingest, metrics, take } = aStage({ duplicates: new Duplicates() });
   take({ sensor: 'a', seq: 1, value: 1 });

@@ -4,7 +4,7 @@
  * `<n>.open.sqlite` (one, WAL) is the open batch, `<n>.sqlite` a closed one. Always holds: each step
  * may be cut off at any point, and `recover-folder.ts` goes on from there.
  */
-import { renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { CHAIN_START } from '@blocktorrent/protocol/reading.ts';
 import type { Database } from 'better-sqlite3';
@@ -96,20 +96,39 @@ export function beginNext(
  * this runs again at the next start.
  */
 export function finishBatch(options: BatchStoreOptions, database: Database): ClosedBatch {
+  const ended = endBatch(options, database);
+  nameBatch(options.folder, ended.batch);
+  return ended;
+}
+
+/** The first half: it is complete and on the disk, under the name of an open one, and closed. */
+export function endBatch(options: BatchStoreOptions, database: Database): ClosedBatch {
   const { folder } = options;
-  // The writer has synced by itself (`wal-sync.ts`); here SQLite does.
-  database.pragma('synchronous = FULL');
-  leaveWal(database);
+  // The writer has synced by itself (`wal-sync.ts`); here SQLite does, the end of its journal included.
+  const before = database.pragma('synchronous', { simple: true });
+  database.pragma('synchronous = EXTRA');
+  try {
+    leaveWal(database);
+  } catch (error) {
+    // Somebody reads it: it goes on as an open one.
+    database.pragma(`synchronous = ${String(before)}`);
+    throw error;
+  }
   const meta = readMeta(database);
   if (meta === null) throw new BatchError('bad-batch', `${database.name} has no meta`);
   const closedMs = meta.closedMs ?? Math.max(options.nowMs(), meta.openedMs);
-  if (meta.closedMs === null) markClosed(database, meta, closedMs);
   const rules = rulesIn(database);
+  if (meta.closedMs === null) markClosed(database, meta, closedMs);
   database.close();
-  const path = closedPath(folder, meta.batch);
-  renameSync(openPath(folder, meta.batch), path);
+  const bytes = statSync(openPath(folder, meta.batch)).size;
+  return { ...meta, closedMs, path: closedPath(folder, meta.batch), bytes, rules };
+}
+
+/** The second half, which can be done again where the disk did not take it. */
+export function nameBatch(folder: string, batch: number): void {
+  const open = openPath(folder, batch);
+  if (existsSync(open)) renameSync(open, closedPath(folder, batch));
   syncFolder(folder);
-  return { ...meta, closedMs, path, bytes: statSync(path).size, rules };
 }
 
 /** Moves the WAL into the file and leaves WAL mode, so that the file is complete by itself. */

@@ -14,7 +14,7 @@ import type { Log } from '../runtime/log.ts';
 import type { Quarantine } from '../runtime/quarantine.ts';
 import { BatchError } from './batch-error.ts';
 import { type BatchMeta, type BatchWriter, hasRules, readReadings } from './batch-file.ts';
-import { beginNext, finishBatch, nextMeta, removeOpen } from './batch-folder.ts';
+import { beginNext, endBatch, nameBatch, nextMeta, removeOpen } from './batch-folder.ts';
 import type { BatchRule } from './batch-rule.ts';
 import { type Damage, recoverFolder } from './recover-folder.ts';
 import { salvageReadings } from './salvage.ts';
@@ -68,6 +68,8 @@ export class BatchStore {
   readonly #closed: Map<number, ClosedBatch>;
   /** Null where the next batch is not begun: the last one is closed, or the disk is full, … */
   #writer: BatchWriter | null;
+  /** Closed, and the disk has not taken its name yet: until then nothing follows it. */
+  #ended: ClosedBatch | null = null;
   #ageFromMs: number;
   /** The newest meta that survives a power cut; null where that is the current one. */
   #synced: BatchMeta | null = null;
@@ -124,12 +126,12 @@ export class BatchStore {
 
   /** Size of the open batch, in bytes. */
   get currentBytes(): number {
-    return this.#writer?.bytes ?? 0;
+    return this.#ended?.bytes ?? this.#writer?.bytes ?? 0;
   }
 
   /** What the open batch will still take of the disk when its WAL has come into it, in bytes. */
   get owedBytes(): number {
-    return this.#writer?.owedBytes ?? 0;
+    return this.#ended === null ? (this.#writer?.owedBytes ?? 0) : 0;
   }
 
   /**
@@ -147,6 +149,14 @@ export class BatchStore {
    * `sync` has resolved, or `syncNow` returned.
    */
   write(readings: readonly Reading[]): void {
+    if (this.#ended !== null) {
+      const { batch } = this.#ended;
+      throw new BatchError(
+        'busy',
+        `the disk has not taken the name of closed batch ${batch}`,
+        batch,
+      );
+    }
     const writer = this.#writer ?? this.#begin();
     const before = writer.meta;
     this.#clearDoubt();
@@ -194,6 +204,7 @@ export class BatchStore {
 
   /** Why the open batch should be closed now, or null; an empty one never. */
   due(nowMs: number): RotationReason | null {
+    if (this.#ended !== null) return 'age';
     if (this.#writer === null || this.#writer.meta.count === 0) return null;
     // A clock that was set back must not keep a batch open for years.
     if (nowMs < this.#ageFromMs) this.#ageFromMs = nowMs;
@@ -213,10 +224,13 @@ export class BatchStore {
    */
   closeCurrent(): ClosedBatch | null {
     if (this.#writer === null || this.#writer.meta.count === 0) return null;
-    const closed = finishBatch(this.#options, this.#writer.database);
-    this.#writer.end();
-    this.#writer = null;
+    const closed = this.#ended ?? endBatch(this.#options, this.#writer.database);
+    if (this.#ended === null) this.#writer.end();
+    this.#ended = closed;
     this.#settle(null);
+    nameBatch(this.#options.folder, closed.batch);
+    this.#ended = null;
+    this.#writer = null;
     this.#closed.set(closed.batch, closed);
     return closed;
   }
@@ -292,7 +306,7 @@ export class BatchStore {
    * is asked for, and the open one may be closed at any later time.
    */
   *newestFirst(): Generator<{ readonly batch: number; readonly database: Database }> {
-    const writer = this.#writer;
+    const writer = this.#ended === null ? this.#writer : null;
     if (writer !== null) yield { batch: writer.meta.batch, database: writer.database };
     for (const { batch, path } of [...this.#closed.values()].reverse()) {
       if (!this.#closed.has(batch)) continue;

@@ -226,7 +226,7 @@ export class Ingest implements MessageSink {
       return null;
     }
     const readings = drafts.length;
-    const onDurable = onCommitted?.(drafts);
+    const onDurable = this.#tell(() => onCommitted?.(drafts));
     return { group, startedMs, readings, duplicates: repeated, deadLetters, onDurable };
   }
 
@@ -271,7 +271,17 @@ export class Ingest implements MessageSink {
       if (duplicates > 0) metrics.duplicates(duplicates);
       if (deadLetters > 0) metrics.deadLetters(deadLetters);
       metrics.acknowledged(group.acknowledge());
-      onDurable?.();
+      this.#tell(() => onDurable?.());
+    }
+  }
+
+  /** Whatever befalls who is told: these are acknowledged, and those behind them. */
+  #tell<T>(tell: () => T): T | undefined {
+    try {
+      return tell();
+    } catch (error) {
+      this.#options.log.error('readings are safe, what follows a commit has failed', { error });
+      return undefined;
     }
   }
 
