@@ -253,6 +253,7 @@ describe('commands that ask the running agent', () => {
         upkeep: null,
         sources: [],
         doors: [],
+        quarantine: [],
         brokers: [],
         problems: [{ id: 9, stage: 'sealed', error: 'no epoch' }],
       }),
