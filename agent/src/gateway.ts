@@ -143,13 +143,10 @@ export class Gateway {
         this.#logCommitted(readings);
         this.#rebirths.see(readings);
         const show = this.taps.keep(readings);
-        let unacknowledged = 0;
-        for (const { qos } of readings) if (qos === 0) unacknowledged += 1;
         // Not when it is durable: while the disk syncs, thousands more may be committed.
         this.#rotateIfDue();
         return () => {
           show();
-          if (unacknowledged > 0) metrics.add('ingestReadingsUnacknowledged', unacknowledged);
           if (this.#disk.isDue) this.#checkDisk();
         };
       },
@@ -433,6 +430,7 @@ export class Gateway {
         metrics.observe('ingestCommitSeconds', seconds);
       },
       acknowledged: (count) => metrics.add('ingestReadingsAcknowledged', count),
+      unacknowledged: (count) => metrics.add('ingestReadingsUnacknowledged', count),
       duplicates: (count) => metrics.add('ingestDuplicates', count),
       deadLetters: (count) => {
         this.#deadLetters += count;

@@ -61,7 +61,13 @@ export function openStore(folder: string, options: Partial<BatchStoreOptions> = 
 /** Counts of everything that the stage reports. */
 export interface Counts extends IngestMetrics {
   readonly of: Record<
-    'received' | 'committed' | 'acknowledged' | 'duplicates' | 'deadLetters' | 'failures',
+    | 'received'
+    | 'committed'
+    | 'acknowledged'
+    | 'unacknowledged'
+    | 'duplicates'
+    | 'deadLetters'
+    | 'failures',
     number
   >;
 }
@@ -71,6 +77,7 @@ export function countingMetrics(): Counts {
     received: 0,
     committed: 0,
     acknowledged: 0,
+    unacknowledged: 0,
     duplicates: 0,
     deadLetters: 0,
     failures: 0,
@@ -85,6 +92,7 @@ export function countingMetrics(): Counts {
     received: count('received'),
     committed: (readings) => count('committed')(readings),
     acknowledged: count('acknowledged'),
+    unacknowledged: count('unacknowledged'),
     duplicates: count('duplicates'),
     deadLetters: count('deadLetters'),
     commitFailed: () => count('failures')(),

@@ -117,8 +117,7 @@ export class Output {
 
 /** Control characters but tab and line break, as JSON writes them. */
 function harmless(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  return text.replaceAll(/[\0-\x08\x0b-\x1f\x7f-\x9f]/g, escaped);
+  return text.replaceAll(/(?![\t\n])\p{Cc}/gu, escaped);
 }
 
 function escaped(char: string): string {

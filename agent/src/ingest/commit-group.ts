@@ -20,7 +20,7 @@ export class CommitGroup {
   /** Messages, and the bytes of their payloads. */
   count = 0;
   bytes = 0;
-  /** Messages of QoS 0: no broker keeps them. */
+  /** Messages of QoS 0 that are taken: no broker keeps them. */
   unkept = 0;
   drafts: Draft[] = [];
   /** Packet identifiers to acknowledge; also of a connection that has none. */
@@ -41,8 +41,8 @@ export class CommitGroup {
       ids = [];
       this.#messageIds.set(from, ids);
     }
-    if (messageId === null) this.unkept += 1;
-    else ids.push(messageId);
+    if (messageId !== null) ids.push(messageId);
+    else if (draft !== null) this.unkept += 1;
   }
 
   /** Returns how many could be acknowledged. */

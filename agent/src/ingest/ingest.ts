@@ -65,6 +65,8 @@ export interface IngestMetrics {
   received(count: number): void;
   committed(count: number, seconds: number): void;
   acknowledged(count: number): void;
+  /** Durable readings of QoS 0. */
+  unacknowledged(count: number): void;
   duplicates(count: number): void;
   deadLetters(count: number): void;
   commitFailed(): void;
@@ -268,6 +270,7 @@ export class Ingest implements MessageSink {
     this.#failure = null;
     for (const { group, startedMs, readings, duplicates, deadLetters, onDurable } of settled) {
       if (readings > 0) metrics.committed(readings, (clock.monotonicMs() - startedMs) / 1000);
+      if (group.unkept > 0) metrics.unacknowledged(group.unkept);
       if (duplicates > 0) metrics.duplicates(duplicates);
       if (deadLetters > 0) metrics.deadLetters(deadLetters);
       metrics.acknowledged(group.acknowledge());
