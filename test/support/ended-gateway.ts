@@ -28,8 +28,15 @@ export interface EndedOptions {
   readonly ends: number;
   /** Folder of the batches; asked for at each start. */
   readonly folder: () => string;
-  /** Ends the running gateway; resolves when another one may be started. */
-  readonly end: (gateway: JsonProcess, random: Seeded) => Promise<void>;
+  /**
+   * Ends the running gateway; resolves when another one may be started. `finish` ends the load and
+   * resolves when the gateway has acknowledged all of it.
+   */
+  readonly end: (
+    gateway: JsonProcess,
+    random: Seeded,
+    finish: () => Promise<void>,
+  ) => Promise<void>;
   /** Further arguments of `ingest-process.ts`. */
   readonly more?: readonly string[];
 }
@@ -44,9 +51,6 @@ export interface Found {
   readonly damaged: number;
   readonly note: string;
 }
-
-/** The last gateway did not take what its broker kept for it. */
-export class NotDrainedError extends Error {}
 
 /** Runs it, and reads what is in the batches. */
 export async function endUnderLoad(options: EndedOptions): Promise<Found> {
@@ -63,7 +67,7 @@ export async function endUnderLoad(options: EndedOptions): Promise<Found> {
         load.start();
         if (turn === ends) await load.finish();
         else await setTimeout(random.integer(0, RUN_MS_MAX));
-        if (turn < ends) await end(gateway, random);
+        if (turn < ends) await end(gateway, random, () => load.finish());
       } finally {
         gateway.child.kill('SIGKILL');
         await gateway.ended;
@@ -129,7 +133,7 @@ class Load {
     await this.#running;
     const drained = async () => expect(await this.#isDrained()).toBe(true);
     await vi.waitFor(drained, { timeout: 30_000 }).catch((cause: unknown) => {
-      throw new NotDrainedError('the broker still keeps messages after 30 s', { cause });
+      throw new Error('the broker still keeps messages after 30 s', { cause });
     });
   }
 

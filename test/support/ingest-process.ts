@@ -1,7 +1,8 @@
 /**
  * A small gateway to be killed: `node ingest-process.ts URL FOLDER [unsynced]`. Ingests into FOLDER,
- * rotating often, until it is killed; with `unsynced` it acknowledges what is committed and not synced, to
- * be seen to lose readings. Says `{"ready":true}` when it has subscribed.
+ * rotating often, until it is killed; with `unsynced` it acknowledges what is committed and not synced,
+ * and closes no batch, which would sync it: to be seen to lose readings. Says `{"ready":true}` when it
+ * has subscribed.
  */
 
 import { Duplicates } from '@blocktorrent/agent/ingest/duplicates.ts';
@@ -9,7 +10,7 @@ import type { Reading } from '@blocktorrent/protocol/reading.ts';
 import { createIngest, createSource, openStore } from './ingest.ts';
 
 const [, , url = '', folder = '', unsynced] = process.argv;
-const store = openStore(folder, { maxReadings: 150 });
+const store = openStore(folder, unsynced === undefined ? { maxReadings: 150 } : {});
 const careless = {
   get nextSeq() {
     return store.nextSeq;

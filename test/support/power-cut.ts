@@ -17,8 +17,8 @@ const HEADER = '/usr/include/fuse3/fuse.h';
 export interface PowerCut {
   /** Where it is mounted. */
   readonly path: string;
-  /** From here on every call fails, and what was not synced is lost as `seed` decides. */
-  cut(seed: number): void;
+  /** From here on every call fails, and what was not synced is lost: as a seed decides, or all of it. */
+  cut(how: number | 'all'): void;
   /** Every change fails, or works again; as a kernel does where it has found a fault on the disk. */
   setReadOnly(on: boolean): void;
   /** After the last process that used it has ended: mounted again, with what the disk has. */
@@ -67,7 +67,7 @@ export async function startPowerCut(): Promise<PowerCut> {
   const unmount = () => execFileSync('umount', [path]);
   return {
     path,
-    cut: (seed) => writeFileSync(join(path, '.cut'), String(seed)),
+    cut: (how) => writeFileSync(join(path, '.cut'), String(how)),
     setReadOnly: (on) => writeFileSync(join(path, '.read-only'), on ? '1' : '0'),
     async restart() {
       unmount();

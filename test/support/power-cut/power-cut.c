@@ -5,8 +5,9 @@
  * fsync of a file brings its bytes to the disk, fsync of a directory every name changed since then.
  * Writing a number into MOUNTPOINT/.cut cuts the power: from that moment every call fails, and of what
  * was not synced the disk has a part that the number decides: any of the pages, some of them torn at
- * a sector, in any order; of the changes of names the first few, in their order. When the file system
- * is unmounted after that, it is mounted again with what the disk has, and says `mounted`.
+ * a sector, in any order; of the changes of names the first few, in their order. Writing `all` loses
+ * all that was not synced. When the file system is unmounted after that, it is mounted again with what
+ * the disk has, and says `mounted`.
  * Writing 1 into MOUNTPOINT/.read-only makes every change fail with EROFS, also of files that are open
  * for writing, as a kernel does that has found a fault on the disk; writing 0 ends that.
  * Writing into MOUNTPOINT/.end ends the process at the next unmount.
@@ -103,11 +104,12 @@ static void lose(struct inode *f, unsigned keep_percent) {
   free(after.at);
 }
 
-static void cut(unsigned long long seed) {
-  rng = seed * 2862933555777941757ULL + 3037000493ULL;
+static void cut(const char *how) {
+  int all = !strncmp(how, "all", 3);
+  rng = strtoull(how, NULL, 10) * 2862933555777941757ULL + 3037000493ULL;
   unsigned keep[] = {0, 20, 50, 100};
-  unsigned keep_percent = keep[chance(4)];
-  int until = chance(change_count + 1);
+  unsigned keep_percent = all ? 0 : keep[chance(4)];
+  int until = all ? 0 : chance(change_count + 1);
   while (until > 0 && until < change_count && changes[until - 1].with_next) until--;
   for (int i = 0; i < until; i++) put(&disk, changes[i].path, changes[i].inode);
   for (int i = 0; i < disk.count; i++) lose(disk.all[i].inode, keep_percent);
@@ -239,7 +241,7 @@ static int fs_read(const char *path, char *to, size_t n, off_t at, struct fuse_f
 
 static int fs_write(const char *path, const char *from, size_t n, off_t at, struct fuse_file_info *fi) {
   INODE(f);
-  if (f == &cut_file) { cut(strtoull(from, NULL, 10)); return n; }
+  if (f == &cut_file) { cut(from); return n; }
   if (f == &end_file) { ended = 1; return n; }
   if (f == &read_only_file) { read_only = from[0] == '1'; return n; }
   WRITABLE;
