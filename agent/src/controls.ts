@@ -20,7 +20,7 @@ import type { ExportedTorrent } from './readers.ts';
 import type { ClockState } from './runtime/clock-watch.ts';
 import type { ControlCall, ControlHandler } from './runtime/control.ts';
 import type { WaitingDoor } from './runtime/doors.ts';
-import { BY_HAND, type QueuedFile, type Stage } from './runtime/file-queue.ts';
+import { BY_HAND, isOnlyCopy, type QueuedFile, type Stage } from './runtime/file-queue.ts';
 import type { HostFacts } from './runtime/host.ts';
 import type { Upkeep, UpkeepStatus } from './store/upkeep.ts';
 import { storeRoutes } from './store-controls.ts';
@@ -177,18 +177,25 @@ function putArguments(body: unknown): { path: string; to: string[] } {
 
 /** Gives a file up that is not recorded yet; whatever a stage has in hand of it counts no more. */
 function giveUp(body: unknown, { house, advanced }: ControlsOptions): FileStatus {
-  const { id, reason } = Object(body) as { id?: unknown; reason?: unknown };
+  const { id, reason, lose } = Object(body) as { id?: unknown; reason?: unknown; lose?: unknown };
   if (typeof id !== 'number' || typeof reason !== 'string' || reason.trim() === '') {
     throw refusal('give-up: "id" must be a number and "reason" a text');
   }
   const { queue, log } = house;
   if (!queue.has(id)) throw refusal(`give-up: there is no file ${id}`);
-  const { stage } = queue.get(id);
+  const queued = queue.get(id);
+  const { stage } = queued;
   if (stage === 'recorded' || stage === 'available' || stage === 'void') {
     throw refusal(`give-up: file ${id} is ${stage} already`);
   }
+  if (isOnlyCopy(queued) && lose !== true) {
+    throw refusal(
+      `give-up: the file of batch ${queued.batch} was dropped to make room: its readings are in the ` +
+        'sealed copy alone, and would be lost; with --lose-readings they are',
+    );
+  }
   const error = `${BY_HAND}${reason.slice(0, LIMITS.reasonCharsMax - BY_HAND.length)}`;
-  const file = queue.update(id, { stage: 'void', error, identity: null, deposit: null });
+  const file = queue.giveUp(id, error);
   log.warn('a file was given up by hand', { id, batch: file.batch, reason });
   advanced(file);
   return describe(file);

@@ -46,7 +46,6 @@ import { type Database, openDatabase, openReadOnly, openSound } from './runtime/
 const ROTATE_CHECK_MS_MAX = 1_000;
 /** How often the disk is looked at, besides after each closed batch and when the open one grows. */
 const DISK_CHECK_MS = 2_000;
-/** How long what was found of the clock is taken for true. */
 type Mqtt = NonNullable<Config['mqtt']>;
 type Broker = Mqtt['brokers'][number];
 type Table = Config['sources']['tables'][number];

@@ -16,6 +16,7 @@ import type { ClockWatch } from './runtime/clock-watch.ts';
 import type { FileQueue } from './runtime/file-queue.ts';
 import type { Log } from './runtime/log.ts';
 import type { Metrics } from './runtime/metrics.ts';
+import type { Spool } from './spool.ts';
 
 export interface House {
   readonly config: Config;
@@ -33,10 +34,7 @@ export interface House {
   readonly record: NamingOptions & DepositOptions & RecordOptions & SettleOptions;
   /** How far the distribution of each file is, by queue id. */
   readonly progress: Map<number, DistributeProgress>;
-  /** Whether sealing has to wait until some of what is sealed has gone. */
-  spoolIsFull(): boolean;
-  /** Path of a sealed file in the spool, by queue id. */
-  ciphertextPathOf(id: number): string;
+  readonly spool: Pick<Spool, 'folder' | 'pathOf' | 'isFull' | 'tidy'>;
   /** A receipt that came after its file had gone on: appended to the record. */
   lateReceipt(id: number, receipt: SignedReceipt): void;
 }

@@ -5,7 +5,7 @@
  * on the way out the open batch is committed before anything else is let go.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
 import { type Net, openClock, openLedger, openNet, openView, overlaySeed } from './assemble.ts';
@@ -38,7 +38,7 @@ import { keepRegistered, ownPeer } from './registration.ts';
 import { systemClock } from './runtime/clock.ts';
 import { startControl } from './runtime/control.ts';
 import { claimDataFolder } from './runtime/data-format.ts';
-import { folderBytes, untilWritable } from './runtime/disk-space.ts';
+import { untilWritable } from './runtime/disk-space.ts';
 import { Doors } from './runtime/doors.ts';
 import { FILE_QUEUE_MIGRATIONS, FileQueue, type QueuedFile } from './runtime/file-queue.ts';
 import { type HostFacts, HostWatch } from './runtime/host.ts';
@@ -54,6 +54,7 @@ import { openSound } from './runtime/sqlite.ts';
 import { StageRunner } from './runtime/stage-runner.ts';
 import { Watchdog } from './runtime/watchdog.ts';
 import { Work } from './runtime/work.ts';
+import { Spool } from './spool.ts';
 import { statusLine } from './status-line.ts';
 import type { StoreNode } from './store/store-node.ts';
 import type { Upkeep } from './store/upkeep.ts';
@@ -143,7 +144,13 @@ async function startAgent(
     onThrottled: (msp) => metrics.add('overlayThrottled', 1, { msp }),
   });
   await lifecycle.start({ name: 'net', start: () => net.start(), stop: () => net.stop() });
-  const house = makeHouse({ config, log, metrics, queue, ledger, view, net, clock });
+  const spool = new Spool({
+    folder: join(config.dataDir, 'spool'),
+    queue,
+    maxBytes: () => config.batch.disk.maxBytes * SPOOL_SHARE_MAX,
+  });
+  spool.sweep();
+  const house = makeHouse({ config, log, metrics, queue, spool, ledger, view, net, clock });
   const keeping = makeStore(house);
   const store = keeping?.store ?? null;
   const upkeep = keeping?.upkeep ?? null;
@@ -186,11 +193,9 @@ async function startAgent(
   const gateway = makeGateway(house, wake);
   const advanced = (file: QueuedFile) => {
     countFile(file, metrics);
+    house.spool.tidy(file);
     if (file.stage === 'available') gateway?.batchAvailable();
-    if (file.stage === 'void') {
-      rmSync(house.ciphertextPathOf(file.id), { force: true });
-      gateway?.queueAgain();
-    }
+    if (file.stage === 'void') gateway?.queueAgain();
     wake();
   };
   if (gateway !== null) await lifecycle.start({ ...bound(gateway), name: 'gateway' });
@@ -389,7 +394,10 @@ function statusOf(
 }
 
 interface Parts
-  extends Pick<House, 'config' | 'log' | 'metrics' | 'queue' | 'ledger' | 'view' | 'clock'> {
+  extends Pick<
+    House,
+    'config' | 'log' | 'metrics' | 'queue' | 'spool' | 'ledger' | 'view' | 'clock'
+  > {
   readonly net: Net;
 }
 
@@ -397,16 +405,12 @@ function makeHouse({ net, ...parts }: Parts): House {
   const { config, queue, ledger, view, log } = parts;
   const refusals = new Refusals(() => performance.now());
   const source = config.organisation.mspId;
-  const ciphertextPathOf = (id: number) => join(config.dataDir, 'spool', `${id}.age`);
   return {
     ...parts,
     random: systemRandom,
     overlay: net.overlay,
     addressBook: net.addressBook,
     progress: new Map(),
-    ciphertextPathOf,
-    spoolIsFull: () =>
-      folderBytes(join(config.dataDir, 'spool')) > config.batch.disk.maxBytes * SPOOL_SHARE_MAX,
     lateReceipt: (id, receipt) => keepLate({ ...parts, refusals }, id, receipt),
     record: {
       ledger,
@@ -428,7 +432,7 @@ function makeHouse({ net, ...parts }: Parts): House {
       nowMs: systemClock.nowMs,
       monotonicMs: systemClock.monotonicMs,
       log: log.child({ component: 'record' }),
-      ciphertextPathOf,
+      ciphertextPathOf: (id) => parts.spool.pathOf(id),
       reissueAfterMs: REISSUE_AFTER_MS,
     },
   };

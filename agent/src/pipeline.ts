@@ -12,8 +12,8 @@
  * Each row below takes files at one stage of the queue and leaves them at the next, durably.
  */
 import { statSync } from 'node:fs';
-import { join } from 'node:path';
 import { chunkBoundsOf } from '@blocktorrent/protocol/chunking.ts';
+import { ProtocolError } from '@blocktorrent/protocol/errors.ts';
 import { distribute } from './distribute/distribute.ts';
 import {
   DistributeError,
@@ -27,7 +27,7 @@ import { recordFiles } from './record/record.ts';
 import { type ReissueTimes, settleFile } from './record/settle.ts';
 import type { FilePatch, QueuedFile } from './runtime/file-queue.ts';
 import { type GivenUp, GiveUp, type StageStep } from './runtime/stage-runner.ts';
-import { sealFile } from './seal/seal.ts';
+import { SealError, type SealFileOptions, sealFile } from './seal/seal.ts';
 
 /** Deposits under way at once: those that wait together share a transaction. */
 const DEPOSITS_AT_ONCE = 100;
@@ -39,7 +39,7 @@ export function pipeline(house: House): StageStep[] {
   const reissued: ReissueTimes = new Map();
   return [
     step('seal', 'queued', 'sealed', { inOrder: true }, async (file, signal) =>
-      house.spoolIsFull() ? 'wait' : seal(file, house, signal),
+      house.spool.isFull() ? 'wait' : seal(file, house, signal),
     ),
     step('name', 'sealed', 'named', { inOrder: true }, (file) => nameFile(file, house.record)),
     step(
@@ -85,32 +85,56 @@ function step(
 }
 
 async function seal(file: QueuedFile, house: House, signal: AbortSignal): Promise<FilePatch> {
-  const { config, random, metrics, view } = house;
-  const found = statSync(file.inputPath, { throwIfNoEntry: false });
-  if (found === undefined) {
-    throw new GiveUp(`${file.inputPath} is not there any more; it was not sealed`);
-  }
-  // A pipe would be waited for, and a device read, without an end.
-  if (!found.isFile()) throw new GiveUp(`${file.inputPath} is no file; it was not sealed`);
+  const { config, random, metrics, view, spool } = house;
+  const copy = sealedCopyOf(file, house);
+  if (copy === null) requireFile(file.inputPath);
   const recipients = [...new Set([...config.seal.recipients, ...file.recipients])];
   const startedMs = performance.now();
   const sealed = await sealFile({
     inputPath: file.inputPath,
-    outputPath: house.ciphertextPathOf(file.id),
-    workDir: join(config.dataDir, 'spool'),
+    ...copy,
+    outputPath: spool.pathOf(file.id),
+    workDir: spool.folder,
     recipients,
     random,
     chunksTarget: config.seal.chunksTarget,
     // Before the ledger was ever reached: the protocol's own bounds.
     ...(view.known ? { chunkBounds: chunkBoundsOf(view.policy()) } : {}),
     signal,
+  }).catch((error: unknown) => {
+    if (!isLost(error)) throw error;
+    const what = 'its own file was dropped to make room, and the sealed copy cannot be opened';
+    throw new GiveUp(`the readings of batch ${file.batch} are lost: ${what}: ${error.message}`);
   });
   metrics.add('sealFiles', 1, { kind: file.kind });
-  metrics.add('sealPlaintextBytes', sealed.plainBytes);
+  metrics.add('sealPlaintextBytes', sealed.plainBytes ?? 0);
   metrics.add('sealCiphertextBytes', sealed.ciphertextBytes);
   metrics.observe('sealSeconds', (performance.now() - startedMs) / 1000);
   const { identity, recipient, ciphertextBytes, ciphertextSha256, info, digests } = sealed;
   return { recipients, identity, recipient, ciphertextBytes, ciphertextSha256, info, digests };
+}
+
+/** What a batch is sealed from that was given up after its own file had been dropped; else null. */
+function sealedCopyOf(
+  file: QueuedFile,
+  { queue, spool }: House,
+): Pick<SealFileOptions, 'inputPath' | 'inputIdentity'> | null {
+  const before = file.identity === null ? null : queue.givenUpBefore(file);
+  if (before === null || file.identity === null) return null;
+  return { inputPath: spool.pathOf(before.id), inputIdentity: file.identity };
+}
+
+/** The sealed copy is gone, or no longer what was sealed: no repetition helps. */
+function isLost(error: unknown): error is SealError {
+  if (!(error instanceof SealError) || error.code !== 'open') return false;
+  return error.cause instanceof ProtocolError || Object(error.cause).code === 'ENOENT';
+}
+
+function requireFile(path: string): void {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) throw new GiveUp(`${path} is not there any more; it was not sealed`);
+  // A pipe would be waited for, and a device read, without an end.
+  if (!found.isFile()) throw new GiveUp(`${path} is no file; it was not sealed`);
 }
 
 /** A ciphertext that is no longer what its manifest says cannot be mended: it is sealed anew. */
@@ -130,7 +154,7 @@ async function spread(file: QueuedFile, house: House, signal: AbortSignal): Prom
   const startedMs = performance.now();
   const result = await distributed({
     signedManifest: signedManifestOf(file, house.record),
-    ciphertextPath: house.ciphertextPathOf(file.id),
+    ciphertextPath: house.spool.pathOf(file.id),
     epoch: view.requireEpoch(epoch),
     policy: view.policy(),
     overlay: house.overlay,

@@ -314,11 +314,11 @@ describe('the keeper', () => {
 describe('sealing', () => {
   it('waits while what is sealed takes its part of the budget', async () => {
     const config = { distribute: { filesInFlight: 1 } };
-    const [seal] = pipeline({ config, spoolIsFull: () => true } as unknown as House);
-    const file = { inputPath: join(folder, 'gone') } as QueuedFile;
+    const [seal] = pipeline({ config, spool: { isFull: () => true } } as unknown as House);
+    const file = { inputPath: join(folder, 'gone'), identity: null } as QueuedFile;
     const { signal } = new AbortController();
     expect([seal?.name, await seal?.run([file], signal)]).toEqual(['seal', ['wait']]);
-    const [other] = pipeline({ config, spoolIsFull: () => false } as unknown as House);
+    const [other] = pipeline({ config, spool: { isFull: () => false } } as unknown as House);
     await expect(other?.run([file], signal)).rejects.toThrow('is not there any more');
     const pipe = { ...file, inputPath: folder };
     await expect(other?.run([pipe], signal)).rejects.toThrow('is no file');

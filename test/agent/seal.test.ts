@@ -99,10 +99,9 @@ describe('sealing', () => {
         random: random.bytes,
         metrics: { add: () => undefined, observe: () => undefined },
         view: { known, policy: () => ({ chunkBytesMin: 64 * KiB }) },
-        ciphertextPathOf: () => path('out.age'),
-        spoolIsFull: () => false,
+        spool: { folder: path('spool'), pathOf: () => path('out.age'), isFull: () => false },
       } as unknown as House;
-      const file = { id: 1, kind: 'file', inputPath: path('in'), recipients: [] };
+      const file = { id: 1, kind: 'file', inputPath: path('in'), recipients: [], identity: null };
       const [step] = pipeline(house);
       const [patch] = (await step?.run([file as unknown as QueuedFile], signal)) ?? [];
       if (typeof patch !== 'object' || !('info' in patch)) throw new Error('sealed, expected');

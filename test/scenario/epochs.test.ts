@@ -1,7 +1,10 @@
 /**
  * Epochs change while files wait and while they lie: a gateway whose file was placed by ranges that
- * the ledger takes no more places it anew, and owners serve what was placed epochs ago.
+ * the ledger takes no more places it anew, also where its sealed copy is all that is left of it, and
+ * owners serve what was placed epochs ago.
  */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { FabricLedger } from '../../agent/src/ledger/fabric-ledger.ts';
 import { compare } from '../../demo/compare.ts';
@@ -22,32 +25,36 @@ describe('epochs that change', () => {
   it('lose no file that was placed before them, recorded or not', async () => {
     const cast = stage();
     const { processes } = cast;
-    await cast.startSensors(['--count', '120']);
+    await cast.startSensors(['--count', '600', '--rate', '40']);
     await until(async () => (await cast.status()).readings >= 60);
     await cast.closeBatch();
     await until(async () => (await cast.status()).files.available === 1);
-    await until(async () => (await cast.status()).readings >= 120);
-    await processes.end('sensors', 'SIGTERM');
     for (const mspId of OWNERS) await processes.end(`agent ${mspId}`, 'SIGTERM');
     await cast.closeBatch();
     await until(async () => (await cast.status()).files.named === 1);
+    await until(async () => (await cast.status()).readings >= 600);
+    await processes.end('sensors', 'SIGTERM');
+    await cast.closeBatch();
+    await until(async () => (await cast.status()).files.named === 2);
+    // As a gateway does whose disk is full: what is sealed makes room.
+    rmSync(join(cast.configs.get(cast.source)?.dataDir ?? '', 'batches', '2.sqlite'));
 
     await openEpoch('Org2MSP', 2, { ...WEIGHTS, Org2MSP: 5 });
     await openEpoch('Org3MSP', 3, { ...WEIGHTS, Org2MSP: 5, Org3MSP: 9 });
     for (const mspId of OWNERS) await cast.startAgent(mspId);
-    await until(async () => (await cast.status()).files.available === 2);
-    expect((await cast.status()).files.void).toBe(1);
+    await until(async () => (await cast.status()).files.available === 3);
+    expect((await cast.status()).files.void).toBe(2);
     expect((await cast.status()).epoch).toBe(3);
 
     for (const mspId of [...OWNERS, cast.source]) await processes.end(`agent ${mspId}`, 'SIGKILL');
     for (const mspId of OWNERS) await cast.startAgent(mspId);
     const report = await audit(cast, ['--source', cast.source]);
-    expect(report.files).toHaveLength(2);
+    expect(report.files).toHaveLength(3);
     expect(report.faults).toEqual([]);
     const verdict = compare(
       cast.sensorLog,
       report.files.map((file) => file.contentPath),
     );
-    expect(verdict).toEqual({ sent: 120, recovered: 120, missing: 0, altered: 0 });
+    expect(verdict).toEqual({ sent: 600, recovered: 600, missing: 0, altered: 0 });
   }, 180_000);
 });

@@ -30,6 +30,8 @@ export interface GiveUpBody {
   /** Number of the file in the agent's queue. */
   readonly id: number;
   readonly reason: string;
+  /** Also where the sealed copy is all that is left of a batch. */
+  readonly lose?: true | undefined;
 }
 export interface PutBody {
   /** Absolute path; the agent reads it. */

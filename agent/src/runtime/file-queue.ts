@@ -3,8 +3,10 @@
  *
  * Enters: a closed batch or a file given to `put`. Leaves: a file that is available, or void.
  * Always holds: each stage's result is committed before the next stage begins, ids grow in the order
- * of the gateway's chain, and the key of a file is erased once the file is available.
+ * of the gateway's chain, and the key of a file is erased once the file is available, or given up while
+ * its batch is still there.
  */
+import { existsSync } from 'node:fs';
 import type { Dealing, KeyScheme, SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
 import type { Database, Statement } from 'better-sqlite3';
 
@@ -32,7 +34,10 @@ export interface QueuedFile {
   readonly batch: number | null;
   /** Further age recipients that may open the file without a vote. */
   readonly recipients: readonly string[];
-  /** The file's age identity, 32 bytes; erased when the file is available. */
+  /**
+   * The file's age identity, 32 bytes; erased when the file is available. At stage `queued`: that of
+   * the sealed copy that is left of the batch (`giveUp`).
+   */
   readonly identity: Uint8Array | null;
   readonly recipient: string | null;
   readonly ciphertextBytes: number | null;
@@ -96,6 +101,15 @@ export const BY_HAND = 'given up by hand: ';
 /** A batch is sealed anew after a refusal, so often: what is refused again and again never helps. */
 export const REFUSALS_MAX = 3;
 
+/** Whether the sealed copy of a file is all that is left of a batch: its own file was dropped. */
+export function isOnlyCopy({
+  batch,
+  identity,
+  inputPath,
+}: Pick<QueuedFile, 'batch' | 'identity' | 'inputPath'>): boolean {
+  return batch !== null && identity !== null && !existsSync(inputPath);
+}
+
 export class FileQueue {
   /** Ids of the files that a stage works on at this moment; not stored. */
   readonly inHand = new Set<number>();
@@ -141,6 +155,48 @@ export class FileQueue {
       .prepare(`UPDATE file SET ${assignments} WHERE id = ?`)
       .run(...values, this.#nowMs(), id);
     return this.get(id);
+  }
+
+  /**
+   * Makes a file void, for good; its key is erased. But a batch that was sealed already, and whose own
+   * file is not there any more, is queued anew with the key, so that it is sealed anew from the sealed
+   * copy (`givenUpBefore`): unless `add` would leave it alone, too.
+   */
+  giveUp(id: number, reason: string): QueuedFile {
+    const file = this.get(id);
+    const { stage, batch, inputPath, recipients, identity, ciphertextBytes } = file;
+    const giveUp = this.#db.transaction(() => {
+      this.update(id, { stage: 'void', error: reason, identity: null, deposit: null });
+      // What cannot even be sealed anew is given up for good.
+      if (stage === 'queued' || !isOnlyCopy(file)) return;
+      const anew = this.add({ kind: 'batch', inputPath, batch, recipients });
+      if (anew.stage === 'queued') this.update(anew.id, { identity, ciphertextBytes });
+    });
+    giveUp();
+    return this.get(id);
+  }
+
+  /** The last try of the same batch that was given up, or null: its sealed copy may be the only one. */
+  givenUpBefore({ id, inputPath }: Pick<QueuedFile, 'id' | 'inputPath'>): QueuedFile | null {
+    const sql = `SELECT * FROM file WHERE stage = 'void' AND inputPath = ? AND id < ? AND kind = 'batch'
+                 ORDER BY id DESC LIMIT 1`;
+    return this.#one(sql, inputPath, id);
+  }
+
+  /** Whether a given-up file's sealed copy is what its batch will be sealed anew from. */
+  isToSealAgain(id: number): boolean {
+    const { inputPath } = this.get(id);
+    const sql =
+      "SELECT * FROM file WHERE stage = 'queued' AND identity IS NOT NULL AND inputPath = ?";
+    const anew = this.#one(sql, inputPath);
+    return anew !== null && this.givenUpBefore(anew)?.id === id;
+  }
+
+  /** Sum of the sealed copies that batches will be sealed anew from, in bytes. */
+  bytesToSealAgain(): number {
+    const sql = `SELECT coalesce(sum(ciphertextBytes), 0) AS bytes FROM file
+                 WHERE stage = 'queued' AND identity IS NOT NULL`;
+    return (this.#db.prepare(sql).get() as { bytes: number }).bytes;
   }
 
   #staysGivenUp({ inputPath, error }: QueuedFile): boolean {

@@ -217,9 +217,7 @@ export class StageRunner {
   #giveUp(file: QueuedFile, reason: string): void {
     const { queue, log, onAdvance } = this.#options;
     log.error(`${this.#step.name}: given up`, { id: file.id, batch: file.batch, error: reason });
-    onAdvance(
-      queue.update(file.id, { stage: 'void', error: reason, identity: null, deposit: null }),
-    );
+    onAdvance(queue.giveUp(file.id, reason));
   }
 
   #sleep(ms: number): Promise<void> {

@@ -3,11 +3,13 @@
  *
  * In: a plain file. Out: its ciphertext on disk, durable, and everything that a manifest says of it.
  * Both passes are streamed: memory does not grow with the file. Sealing again after a crash starts
- * over, with another identity, and overwrites what was left.
+ * over, with another identity, and overwrites what was left. What is sealed already can be sealed anew,
+ * where nothing else is left of it.
  */
 import { rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import {
+  decryptStream,
   encryptedBytesOf,
   encryptStream,
   identityFromRandom,
@@ -20,6 +22,7 @@ import {
   PADDING_HEADER_BYTES,
   paddingFor,
   paddingFrameHeader,
+  skipPadding,
 } from '@blocktorrent/protocol/padding.ts';
 import { giveBack, pieceRing, readPieces, writePieces, writeWhole } from '../crypto/files.ts';
 import { nodeAead } from '../crypto/node-aead.ts';
@@ -30,6 +33,8 @@ const ZEROS = new Uint8Array(64 * 1024);
 
 export interface SealFileOptions {
   readonly inputPath: string;
+  /** Where the input is sealed itself, for this age identity: its content is sealed anew. */
+  readonly inputIdentity?: Uint8Array;
   /** Where the ciphertext goes; is overwritten, and absent if sealing fails. */
   readonly outputPath: string;
   /** Holds the compressed plaintext while sealing; give it the same protection as the input. */
@@ -61,7 +66,8 @@ export interface SealedFile {
   readonly digests: Uint8Array;
   readonly chunkBytes: number;
   readonly chunkCount: number;
-  readonly plainBytes: number;
+  /** Null where the input was sealed itself. */
+  readonly plainBytes: number | null;
   readonly compressedBytes: number;
   /** Compressed size with padding: a Padmé size, all that the ciphertext's size tells. */
   readonly paddedBytes: number;
@@ -70,9 +76,9 @@ export interface SealedFile {
 /** Which step of sealing failed; `cause` says why. */
 export class SealError extends Error {
   override readonly name = 'SealError';
-  readonly code: 'compress' | 'encrypt';
+  readonly code: 'compress' | 'open' | 'encrypt';
 
-  constructor(code: 'compress' | 'encrypt', inputPath: string, cause: unknown) {
+  constructor(code: SealError['code'], inputPath: string, cause: unknown) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     super(`seal ${inputPath}: ${code}: ${reason}`, { cause });
     this.code = code;
@@ -88,9 +94,13 @@ export async function sealFile(options: SealFileOptions): Promise<SealedFile> {
   const compressedPath = join(options.workDir, `${basename(outputPath)}.zst`);
   signal.throwIfAborted();
   try {
-    const plainBytes = await step('compress', options, () =>
-      compress(inputPath, compressedPath, signal),
-    );
+    const { inputIdentity } = options;
+    const plainBytes =
+      inputIdentity === undefined
+        ? await step('compress', options, () => compress(inputPath, compressedPath, signal))
+        : await step('open', options, () =>
+            uncover(inputPath, inputIdentity, compressedPath, signal),
+          );
     const sealed = await step('encrypt', options, () => encrypt(compressedPath, options));
     return { ...sealed, plainBytes };
   } finally {
@@ -131,6 +141,18 @@ async function compress(
     ring.forEach(giveBack);
   }
   return plainBytes;
+}
+
+/** Writes what is compressed in a sealed file to `outputPath`. */
+async function uncover(
+  sealedPath: string,
+  identity: Uint8Array,
+  outputPath: string,
+  signal: AbortSignal,
+): Promise<null> {
+  const decrypted = decryptStream(readPieces(sealedPath), [identity], nodeAead);
+  await writePieces(outputPath, skipPadding(decrypted), { signal });
+  return null;
 }
 
 async function encrypt(
