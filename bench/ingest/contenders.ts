@@ -1,6 +1,6 @@
 /**
- * Who takes the readings: our gateway, a bare subscriber, mosquitto_sub into a file. Each in a process
- * of its own, with a persistent session at the same broker, QoS 1.
+ * Who takes the readings: our gateway, a bare subscriber, mosquitto_sub into a file (and Telegraf, in
+ * `telegraf.ts`). Each in a process of its own, with a persistent session at the same broker, QoS 1.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, openSync, rmSync } from 'node:fs';

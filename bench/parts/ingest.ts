@@ -20,6 +20,7 @@ import {
   startGateway,
 } from '../ingest/contenders.ts';
 import { Load, PAYLOAD_BYTES } from '../ingest/load.ts';
+import { drainByTelegraf } from '../ingest/telegraf.ts';
 import type { BenchOptions, BenchPart } from '../part.ts';
 
 const BACKLOG = 60_000;
@@ -63,6 +64,7 @@ async function drain(
     return BACKLOG / (await report).seconds;
   };
   const sub = isInstalled('mosquitto_sub');
+  const telegraf = isInstalled('telegraf');
   const contenders = {
     discard: async () =>
       BACKLOG / (await startDiscarder(broker, 'discard', BACKLOG).report).seconds,
@@ -70,6 +72,9 @@ async function drain(
     ...(slowSync === null ? {} : { slow: () => gatewayRate('slow', slowSync) }),
     ...(sub
       ? { sub: async () => BACKLOG / (await drainByMosquittoSub(broker, 'sub', BACKLOG)) }
+      : {}),
+    ...(telegraf
+      ? { telegraf: async () => BACKLOG / (await drainByTelegraf(broker, 'telegraf', BACKLOG)) }
       : {}),
   };
   const names = Object.keys(contenders) as (keyof typeof contenders)[];
@@ -88,7 +93,10 @@ async function drain(
   ) as Record<string, (run: number) => Promise<number>>;
   const samples = await interleave(filled, quick ? 2 : 11, quick ? 0 : 1);
   await forgetSessions(broker, names);
-  const others = sub ? { mosquittoSubToFile: samples.sub ?? [] } : {};
+  const others = {
+    ...(sub ? { mosquittoSubToFile: samples.sub ?? [] } : {}),
+    ...(telegraf ? { telegrafToPipe: samples.telegraf ?? [] } : {}),
+  };
   const baseline = { name: 'MQTT.js that discards', samples: samples.discard ?? [] };
   const figure = { metric: 'durableRate', unit: 'readings/s', baseline, others };
   emit({ ...figure, case: 'drain', samples: samples.gateway ?? [] });
