@@ -48,7 +48,7 @@ export interface RetainedMessage {
 const PUBACK = Buffer.from([0x40, 2]);
 const PUBACK_BYTES = 4;
 /** CONNACK codes for a protocol version that the broker does not speak: 3.1.1 and 5. */
-const VERSION_REFUSED: readonly unknown[] = [1, 132];
+export const VERSION_REFUSED: readonly unknown[] = [1, 132];
 /** CONNACK codes for what we may not: 3.1.1 (4, 5) and 5 (134, 135). */
 const NOT_AUTHORISED: readonly unknown[] = [4, 5, 134, 135];
 /** A broker that does not take our DISCONNECT for so long is left without it. */

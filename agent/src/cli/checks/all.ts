@@ -2,10 +2,11 @@
 import type { Config } from '../../config/load.ts';
 import type { AgentStatus } from '../../controls.ts';
 import type { Explanation } from '../explain.ts';
+import { checkBrokers } from './brokers.ts';
 import { checkCertificates } from './certificates.ts';
 import { type Finding, looked } from './finding.ts';
 import { checkClock, checkSpace, checkWriteSpeed } from './machine.ts';
-import { checkAgent, checkBrokers, checkConsortium } from './network.ts';
+import { checkAgent, checkConsortium } from './network.ts';
 
 /** `asked`: the running agent's status, or why there is none. Takes some seconds at most. */
 export async function checkAll(

@@ -1,4 +1,4 @@
-/** The doctor's looks outwards: the running agent, brokers, ledger, DHT, peers, our own port. */
+/** The doctor's looks outwards: the running agent, ledger, DHT, peers, our own port. */
 import { connect } from 'node:net';
 import { toHex } from '@blocktorrent/protocol/bytes.ts';
 import { publicKeyOf } from '@blocktorrent/protocol/signing.ts';
@@ -33,28 +33,6 @@ export function checkAgent(status: AgentStatus | Explanation): Finding[] {
   });
   const findings = [...said, ...problems];
   return findings.length > 0 ? findings : [ok('agent', `runs as ${status.mspId}/${status.name}`)];
-}
-
-/** Each broker: does it listen, and is the running agent subscribed at it? */
-export async function checkBrokers(config: Config, status: AgentStatus | null): Promise<Finding[]> {
-  const brokers = config.roles.includes('ingest') ? (config.mqtt?.brokers ?? []) : [];
-  return Promise.all(
-    brokers.map(async ({ url }) => {
-      const name = `broker ${url}`;
-      const { hostname, port, protocol } = new URL(url);
-      const usual = { 'mqtt:': 1883, 'mqtts:': 8883, 'ws:': 80, 'wss:': 443 }[protocol] ?? 1883;
-      const host = hostname.replace(/^\[(.*)\]$/, '$1');
-      const reason = await connects({ host, port: port === '' ? usual : Number(port) });
-      if (reason !== null) {
-        return fail(name, reason, 'Is the broker up, and does a firewall let this machine in?');
-      }
-      const known = status?.brokers.find((broker) => broker.url === url);
-      if (known === undefined) return ok(name, 'listens');
-      if (known.connected) return ok(name, 'the agent is subscribed');
-      const why = known.reason ?? 'the agent is not subscribed yet';
-      return fail(name, why, 'User, password, certificates: section mqtt of the configuration.');
-    }),
-  );
 }
 
 /** Ledger first; DHT, peers and ports with what it says of the consortium. */
