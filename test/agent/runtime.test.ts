@@ -54,6 +54,34 @@ describe('the log', () => {
     expect(lines).toEqual([]);
   });
 
+  it('writes ten lines of one trouble, says how many it left out, and begins anew once that is over', async () => {
+    const lines: Record<string, unknown>[] = [];
+    const stream = { write: (line: string) => lines.push(JSON.parse(line)) };
+    const log = createLog({ stream, repeatsMs: 40 });
+    const part = log.child({ component: 'deposit' });
+    for (let id = 0; id < 300; id += 1) part.warn('failed', { id });
+    expect(lines.map(({ id }) => id)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    part.warn('failed', { code: 'clock' });
+    log.child({ component: 'record' }).warn('failed');
+    part.error('failed');
+    for (let id = 0; id < 20; id += 1) part.info('done');
+    expect(lines).toHaveLength(33);
+    await expect.poll(() => lines.length).toBe(34);
+    expect(lines.at(-1)).toMatchObject({ level: 'warn', message: 'failed', leftOut: 290 });
+    const begins = () => {
+      const { length } = lines;
+      for (let id = 0; id < 3; id += 1) part.warn('failed', { id });
+      return lines.length - length === 3;
+    };
+    await expect.poll(begins).toBe(true);
+  });
+
+  it('at level debug leaves nothing out', () => {
+    const { log, lines } = captured('debug');
+    for (let id = 0; id < 300; id += 1) log.warn('failed', { id });
+    expect(lines).toHaveLength(300);
+  });
+
   it.each([
     'key',
     'overlayKey',

@@ -2,10 +2,13 @@
  * The agent's log: one JSON line an event, to standard error.
  *
  * Every line has `time` (ISO 8601), `level`, `component` and `message`; everything else is a field.
- * Fields pass through `redact.ts`, so a key, shard, identity or payload never reaches a line.
+ * Fields pass through `redact.ts`, so a key, shard, identity or payload never reaches a line. Of warnings
+ * and errors with the same component and message few are written a minute, and the rest are counted
+ * (`log-repeats.ts`); at level `debug` all are.
  */
 import { fstatSync } from 'node:fs';
 import { type DestinationStream, destination, type Logger, pino } from 'pino';
+import { LogRepeats } from './log-repeats.ts';
 import { redactFields, redactText } from './redact.ts';
 
 /** Severity, least to most. */
@@ -34,6 +37,8 @@ export interface LogOptions {
   readonly stream?: DestinationStream;
   /** Fields on every line. */
   readonly fields?: Record<string, unknown>;
+  /** Over this time repetitions are counted, ms. */
+  readonly repeatsMs?: number;
 }
 
 /** A log. Stack traces of errors are written at level `debug` only. */
@@ -50,7 +55,11 @@ export function createLog(options: LogOptions = {}): LeveledLog {
     options.stream ?? standardError(process.env),
   );
   return {
-    ...wrap(logger.child(redactFields(options.fields ?? {})), threshold),
+    ...wrap(logger.child(redactFields(options.fields ?? {})), {
+      threshold,
+      repeats: new LogRepeats(options.repeatsMs),
+      component: String(options.fields?.component ?? ''),
+    }),
     setLevel: (level) => {
       threshold.level = level;
     },
@@ -103,18 +112,41 @@ export const silentLog: Log = {
 
 const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
 
-function wrap(logger: Logger, threshold: { readonly level: LogLevel }): Log {
+/** Fields that say whom or what a line is about: another one's trouble is no repetition. */
+const ABOUT = ['url', 'mspId', 'owner', 'source', 'folder', 'listener', 'code'];
+
+/** What a log and its children share, and the component of this one. */
+interface Shared {
+  readonly threshold: { readonly level: LogLevel };
+  readonly repeats: LogRepeats;
+  readonly component: string;
+}
+
+function wrap(logger: Logger, shared: Shared): Log {
+  const { threshold, repeats, component } = shared;
   const write =
     (level: LogLevel) =>
     (message: string, fields: Record<string, unknown> = {}): void => {
       if (LEVELS.indexOf(level) < LEVELS.indexOf(threshold.level)) return;
-      logger[level](redactFields(fields, threshold.level === 'debug'), redactText(message));
+      const text = redactText(message);
+      const isDebug = threshold.level === 'debug';
+      if (!isDebug && (level === 'warn' || level === 'error')) {
+        const known = ABOUT.filter((name) => fields[name] !== undefined);
+        const about = redactFields(Object.fromEntries(known.map((name) => [name, fields[name]])));
+        const told = (leftOut: number) => logger[level]({ ...about, leftOut }, text);
+        if (!repeats.admits(JSON.stringify([level, component, text, about]), told)) return;
+      }
+      logger[level](redactFields(fields, isDebug), text);
     };
   return {
     debug: write('debug'),
     info: write('info'),
     warn: write('warn'),
     error: write('error'),
-    child: (fields) => wrap(logger.child(redactFields(fields)), threshold),
+    child: (fields) =>
+      wrap(logger.child(redactFields(fields)), {
+        ...shared,
+        component: String(fields.component ?? component),
+      }),
   };
 }
