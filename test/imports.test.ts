@@ -57,7 +57,7 @@ const IMPORTERS: Readonly<Record<string, readonly string[]>> = {
   'google-protobuf': ['devledger/src/'],
   koffi: ['systemd/notify.ts'],
   merkletreejs: ['protocol/src/merkle.ts'],
-  mqtt: ['agent/src/ingest/', 'sensors-sim/'],
+  mqtt: ['agent/src/ingest/', 'agent/src/cli/checks/brokers.ts', 'sensors-sim/'],
   'mqtt-packet': ['agent/src/ingest/mqtt-publish-reader.ts'],
   pino: ['agent/src/runtime/log.ts'],
   'prom-client': ['agent/src/runtime/metrics.ts'],
