@@ -22,6 +22,8 @@ export default defineConfig({
     },
     testTimeout: 120_000,
     hookTimeout: 180_000,
+    expect: { poll: { timeout: 20_000 } },
+    setupFiles: ['test/support/patience.ts'],
     maxWorkers: 1,
     pool: 'forks',
   },

@@ -6,6 +6,8 @@ export default defineConfig({
     include: ['test/packaging/**/*.system.ts'],
     testTimeout: 300_000,
     hookTimeout: 900_000,
+    expect: { poll: { timeout: 20_000 } },
+    setupFiles: ['test/support/patience.ts'],
     maxWorkers: 1,
     fileParallelism: false,
     pool: 'forks',

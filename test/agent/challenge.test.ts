@@ -21,7 +21,7 @@ beforeEach(async () => {
     upkeepTiming: { askMs: 1_500 },
   });
   await storeOn(grid, 2, 400_000);
-}, 60_000);
+});
 afterEach(() => grid.stop());
 
 /** Challenges until one ends in `outcome`; bounded, as chance picks whom to ask. */
@@ -169,5 +169,5 @@ describe('a challenge between owners', () => {
     } finally {
       await lively.stop();
     }
-  }, 60_000);
+  });
 });

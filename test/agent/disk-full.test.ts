@@ -50,6 +50,6 @@ describe('a gateway on a full disk', () => {
       } finally {
         rmSync(folder, { recursive: true, force: true });
       }
-    }, 70_000);
+    });
   }
 });

@@ -347,7 +347,7 @@ describe('a gateway with small batches and a small budget', () => {
   it('closes a batch with the commit that fills it, in the middle of a burst', async () => {
     const { test, publish } = await running('batch: { maxReadings: 40 }');
     await publish(400);
-    await vi.waitFor(() => expect(test.gateway.counts().readings).toBe(400), 10_000);
+    await vi.waitFor(() => expect(test.gateway.counts().readings).toBe(400));
     const counts = readdirSync(join(folder, 'batches'))
       .filter((name) => /^\d+\.sqlite$/.test(name))
       .map((name) => verifyBatch(join(folder, 'batches', name)).readings);
@@ -369,7 +369,7 @@ describe('a gateway with small batches and a small budget', () => {
       'the batch could not be closed, will be tried again',
     ]);
     reader.close();
-    await vi.waitFor(() => expect(test.gateway.counts().openReadings).toBe(0), 5_000);
+    await vi.waitFor(() => expect(test.gateway.counts().openReadings).toBe(0));
   });
 
   it('does not drop, nor say that it has, what a stage has in hand', async () => {
@@ -380,7 +380,7 @@ describe('a gateway with small batches and a small budget', () => {
     await vi.waitFor(async () => {
       await publish(100);
       expect(test.gateway.counts().disk.droppedReadings).toBeGreaterThan(100);
-    }, 20_000);
+    });
     expect(existsSync(join(folder, 'batches/1.sqlite'))).toBe(true);
     expect(existsSync(join(folder, 'batches/2.sqlite'))).toBe(false);
     // And says so still after a restart.
@@ -392,7 +392,7 @@ describe('a gateway with small batches and a small budget', () => {
     );
     cleanUps.push(() => again.stop());
     expect(again.gateway.counts().disk.alarm).toMatch(/^\d+ readings were dropped to make room$/);
-  }, 30_000);
+  });
 
   it('stays within it, records its losses, and says so in its status', async () => {
     const { test, publish } = await running(
@@ -401,7 +401,7 @@ describe('a gateway with small batches and a small budget', () => {
     await vi.waitFor(async () => {
       await publish(100);
       expect(test.gateway.counts().disk.droppedReadings).toBeGreaterThan(100);
-    }, 20_000);
+    });
     const { disk } = test.gateway.counts();
     expect(disk.alarm).toMatch(/^\d+ readings were dropped to make room$/);
     expect(disk.usedBytes).toBeLessThanOrEqual(1_048_576);
@@ -420,5 +420,5 @@ describe('a gateway with small batches and a small budget', () => {
         ),
       }),
     );
-  }, 30_000);
+  });
 });

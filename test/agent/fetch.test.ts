@@ -120,7 +120,7 @@ describe('fetching a file from its owners', () => {
       faults: [expect.objectContaining({ kind: 'missing-chunk', mspId: 'Org7MSP' })],
     });
     // The owner found the rot while serving, and fetches the chunk from another owner.
-    await expect.poll(() => existsSync(path), { timeout: 10_000 }).toBe(true);
+    await expect.poll(() => existsSync(path)).toBe(true);
     const options = fetchOptions({ owners: only });
     expect((await fetchFile(options)).faults).toEqual([]);
     expect(file.bytes.equals(await readFile(options.outputPath))).toBe(true);

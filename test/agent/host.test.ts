@@ -18,7 +18,7 @@ describe('the machine', () => {
     });
     expect(watch.facts).toBeNull();
     watch.start();
-    await expect.poll(() => seen.length, { timeout: 20_000 }).toBeGreaterThan(1);
+    await expect.poll(() => seen.length).toBeGreaterThan(1);
     watch.stop();
     const { length } = seen;
     await hostFacts(tmpdir());

@@ -234,7 +234,7 @@ it('the keepalive goes on while readings wait for a sync that takes long', async
   source.start();
   const count = (cmd: string) => heard.filter((one) => one === cmd).length;
   try {
-    await vi.waitFor(() => expect(count('pingreq')).toBeGreaterThan(1), { timeout: 10_000 });
+    await vi.waitFor(() => expect(count('pingreq')).toBeGreaterThan(1));
     expect([store.nextSeq, count('puback'), count('connect')]).toEqual([4, 0, 1]);
     await synced();
     await vi.waitFor(() => expect(count('puback')).toBe(3));

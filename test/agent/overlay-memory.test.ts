@@ -71,4 +71,4 @@ it('needs no more memory for a file of 64 MB than five processes may grow by', a
   console.log(`64 MiB: resident memory grew by ${growth.toFixed(1)} MiB`);
   // Source, three owners and the auditor are in this one process: 64 MiB each would be 320.
   expect(growth).toBeLessThan(200);
-}, 60_000);
+});

@@ -63,4 +63,4 @@ it('would be seen to lose readings if commits were not synced', async (context) 
   });
   console.log(found.note);
   expect(found.originals.length, found.note).toBeLessThan(found.published);
-}, 120_000);
+});

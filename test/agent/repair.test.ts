@@ -97,7 +97,7 @@ describe('repair without the source', () => {
       const by = record?.replacements.map((one) => one.by) ?? [];
       expect(new Set(by).size).toBe(by.length);
     }
-  }, 120_000);
+  });
 
   it('goes on after restarts of both sides, and when a survivor and a new owner were away', async () => {
     grid = await Grid.start({ organisations: 7, seed });
@@ -112,7 +112,7 @@ describe('repair without the source', () => {
     await grid.node('Org2MSP').start();
     await healed();
     await expectWhole(files);
-  }, 120_000);
+  });
 
   it('survives one loss after another, as long as there is time in between', async () => {
     grid = await Grid.start({ organisations: 7, seed });
@@ -125,7 +125,7 @@ describe('repair without the source', () => {
       await healed();
     }
     await expectWhole(files);
-  }, 120_000);
+  });
 
   it('waits for a ledger that is down, and records then', async () => {
     grid = await Grid.start({ organisations: 5, seed });
@@ -140,7 +140,7 @@ describe('repair without the source', () => {
     grid.ledger.down = false;
     await healed();
     await expectWhole(files);
-  }, 120_000);
+  });
 });
 
 describe('a lost disk', () => {
@@ -156,7 +156,7 @@ describe('a lost disk', () => {
     await healed();
     expect(node.upkeep.status().repair.bytes).toBe(before.bytes);
     await expectWhole(files);
-  }, 120_000);
+  });
 
   it('of a new owner is made whole too: its receipt is in the re-placement', async () => {
     grid = await Grid.start({ organisations: 5, seed });
@@ -173,5 +173,5 @@ describe('a lost disk', () => {
     }
     await healed();
     await expectWhole(files);
-  }, 120_000);
+  });
 });

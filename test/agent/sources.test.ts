@@ -143,7 +143,7 @@ describe('a table', () => {
     });
     cleanUps.push(() => source.stop());
     source.start();
-    await vi.waitFor(() => expect(pages).toEqual([9, 9, 9, 3]), 10_000);
+    await vi.waitFor(() => expect(pages).toEqual([9, 9, 9, 3]));
   });
 
   it.each([
@@ -229,11 +229,11 @@ describe('a table', () => {
     cleanUps.push(() => gateway.stop());
     const reason = () => gateway.gateway.tables[0]?.reason;
     const startedMs = performance.now();
-    await vi.waitFor(() => expect(reason()).toBe('database is locked'), 5_000);
+    await vi.waitFor(() => expect(reason()).toBe('database is locked'));
     // SQLite waits in the thread of the agent.
     expect(performance.now() - startedMs).toBeLessThan(2_000);
     rows.exec('COMMIT');
-    await vi.waitFor(() => expect(readings.map(textOf)).toEqual(['{"value":2}']), 5_000);
+    await vi.waitFor(() => expect(readings.map(textOf)).toEqual(['{"value":2}']));
   });
 
   it('whose numbers begin again is said', async () => {

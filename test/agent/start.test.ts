@@ -162,7 +162,7 @@ describe('an agent', () => {
       expect(await said('"message":"ready"'), text).toBe(true);
       child.stdin.end();
       expect(await ended, text).toBe(0);
-    }, 60_000);
+    });
   }
 
   it('has its dataDir alone: of two that start at once one runs, the other says why', async () => {
@@ -176,7 +176,7 @@ describe('an agent', () => {
     );
     // Nothing was opened, nobody was called.
     expect(refused?.stderr()).not.toContain('overlay runs');
-  }, 60_000);
+  });
 
   it('goes on without addresses that are not there yet, and listens when they are', async (context) => {
     requireTool('ip', context);
@@ -213,7 +213,7 @@ describe('an agent', () => {
     await said(/"message":"listens now"/g, 5);
     child.stdin.end();
     expect(await ended, text).toBe(0);
-  }, 60_000);
+  });
 
   it('whose log is full goes on without it', async () => {
     const folder = join(home, 'log');
@@ -227,7 +227,7 @@ describe('an agent', () => {
     await expect.poll(serves, { timeout: READY_OR_ENDED_MS_MAX }).toBe(true);
     await stopped(child);
     expect(child.exitCode).toBe(0);
-  }, 60_000);
+  });
 
   it('that is told to stop while it starts ends in order', async () => {
     const folder = join(home, 'stopped');
@@ -247,7 +247,7 @@ describe('an agent', () => {
       0,
       expect.not.stringMatching(/^\s+at |"ready"/m),
     ]);
-  }, 60_000);
+  });
 
   it('that fails at its last part stops the others, and ends', async () => {
     const folder = join(home, 'long');

@@ -36,10 +36,10 @@ describe('the benchmark of the ledger', () => {
       });
       const ended = once(bench, 'exit');
       // Itself, the ledger, and two chaincodes of each of four organisations.
-      await vi.waitFor(async () => expect(await ours()).toHaveLength(10), 20_000);
+      await vi.waitFor(async () => expect(await ours()).toHaveLength(10));
       bench.kill('SIGTERM');
       expect(await ended).toEqual([143, null]);
-      await vi.waitFor(async () => expect(await ours()).toEqual([]), 5_000);
+      await vi.waitFor(async () => expect(await ours()).toEqual([]));
       expect(await readdir(dir)).toEqual([]);
     },
   );

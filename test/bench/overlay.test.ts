@@ -44,7 +44,7 @@ describe('the part overlay', () => {
     expect(figures[3]?.value).toBeLessThanOrEqual(1.05);
     // The smallest piece that gives at most 12 chunks gives 12 of 432 KiB.
     expect(notes).toEqual(['5MB/12: 12 chunks of 432 KiB']);
-  }, 60_000);
+  });
 });
 
 describe('a source of 50 MB in 200 chunks, with six owners in processes of their own', () => {
@@ -74,5 +74,5 @@ describe('a source of 50 MB in 200 chunks, with six owners in processes of their
       await cast.stop();
       await rm(dir, { recursive: true, force: true });
     }
-  }, 90_000);
+  });
 });

@@ -94,7 +94,7 @@ it(`keeps every acknowledged message over ${KILLS} kills, in order, and marks wh
   const { broker, url } = await startBrokerIn(folder);
   const reader = await subscriber(url, seen);
   const missing = () => acknowledged.filter((text) => !seen.times.has(text)).length;
-  await vi.waitFor(() => expect(missing()).toBe(0), { timeout: 10_000 });
+  await vi.waitFor(() => expect(missing()).toBe(0));
   console.log(`seed ${seed}, acknowledged ${acknowledged.length}, came ${seen.times.size}`);
   expect([seen.unmarked, seen.disorder], `seed ${seed}`).toEqual([[], []]);
   await reader.endAsync();

@@ -98,12 +98,12 @@ describe('messages of a topic', () => {
     running = false;
     await publishing;
     // Nothing is left over that only another connection would bring.
-    await vi.waitFor(() => expect(broker.queuedFor(SESSION.clientId)).toBe(0), 10_000);
+    await vi.waitFor(() => expect(broker.queuedFor(SESSION.clientId)).toBe(0));
     await last.endAsync();
     console.log(`order: SEED=${seed}, ${acknowledged} messages`);
     expect(seen.size).toBe(acknowledged);
     expect(disorder, `seed ${seed}`).toEqual([]);
-  }, 120_000);
+  });
 
   it('are not lost to a subscriber because a later one overtakes them on the way to the disk', async () => {
     const broker = await aBroker();
@@ -122,7 +122,7 @@ describe('messages of a topic', () => {
         publisher.publish(topic, `${topic} ${n}`, { qos });
       }
     }
-    await vi.waitFor(() => expect(texts.length).toBe(sent.length), 5_000);
+    await vi.waitFor(() => expect(texts.length).toBe(sent.length));
     for (const topic of ['site/a', 'else/a', 'else/b', 'site/b']) {
       const of = (all: readonly string[]) => all.filter((text) => text.startsWith(topic));
       expect(of(texts)).toEqual(of(sent));
@@ -141,9 +141,9 @@ describe('messages of a topic', () => {
       publisher.publish('site/a', `${n}`, { qos: 1 }, () => undefined);
       publisher.stream.end();
     }
-    await vi.waitFor(() => expect(broker.queuedFor('away')).toBeGreaterThan(0), 5_000);
-    await vi.waitFor(() => expect(texts.length).toBe(broker.queuedFor('away')), 5_000);
-    await vi.waitFor(() => expect(broker.queuedFor(SESSION.clientId)).toBe(0), 5_000);
+    await vi.waitFor(() => expect(broker.queuedFor('away')).toBeGreaterThan(0));
+    await vi.waitFor(() => expect(texts.length).toBe(broker.queuedFor('away')));
+    await vi.waitFor(() => expect(broker.queuedFor(SESSION.clientId)).toBe(0));
   });
 
   it('are acknowledged in the order in which they came', async () => {
@@ -182,7 +182,7 @@ describe('a queue that is full', () => {
     await vi.waitFor(() => {
       expect(said.get('$SYS/broker/publish/messages/held')).toBe('25');
       expect(acknowledged).toEqual([0, 1, 2, 3, 4]);
-    }, 5_000);
+    });
     expect(warnings).toEqual([['queue is full, publishers wait', { clientId: 'gateway' }]]);
     // It stays connected, as its pings are answered, and others are served.
     const texts = await aListener(broker, 'else/#');
@@ -195,11 +195,11 @@ describe('a queue that is full', () => {
     cleanUps.push(() => reader.endAsync(true));
     reader.on('message', (_topic, payload) => void got.push(String(payload)));
     await Promise.all(all);
-    await vi.waitFor(() => expect(broker.queuedFor(SESSION.clientId)).toBe(0), 5_000);
+    await vi.waitFor(() => expect(broker.queuedFor(SESSION.clientId)).toBe(0));
     expect(got).toEqual(Array.from({ length: 30 }, (_, n) => `${n}`));
     expect(broker.dropped()).toBe(0);
     await vi.waitFor(() => expect(said.get('$SYS/broker/publish/messages/held')).toBe('0'));
-  }, 20_000);
+  });
 
   it('stops nobody where its session is not one to wait for', async () => {
     const warnings: unknown[] = [];
@@ -244,7 +244,7 @@ describe('a queue that is full', () => {
       client.publishAsync('site/a', `${n}`, { qos: 1 }),
     );
     await Promise.all(all);
-    await vi.waitFor(() => expect(seen).toBe(60), 5_000);
+    await vi.waitFor(() => expect(seen).toBe(60));
   });
 
   it('forgets what waited with a publisher that goes, and takes it when it comes again', async () => {
@@ -256,21 +256,21 @@ describe('a queue that is full', () => {
       const all = Array.from({ length: 10 }, (_, n) =>
         sensor.publishAsync('site/a', `${qos}/${n}`, { qos }),
       );
-      await vi.waitFor(() => expect(broker.queuedFor(SESSION.clientId)).toBe(5), 5_000);
+      await vi.waitFor(() => expect(broker.queuedFor(SESSION.clientId)).toBe(5));
       sensor.stream.destroy();
       // MQTT.js says that it is connected when all that it sends again is acknowledged.
       await mqttEvent(sensor, 'close');
-      await vi.waitFor(() => expect(sensor.connected).toBe(true), 5_000);
+      await vi.waitFor(() => expect(sensor.connected).toBe(true));
       const got = new Set<string>();
       const reader = connect(`mqtt://${broker.address}`, SESSION);
       cleanUps.push(() => reader.endAsync(true));
       reader.on('message', (_topic, payload) => void got.add(String(payload)));
       await Promise.all(all);
-      await vi.waitFor(() => expect(got.size).toBe(10), 5_000);
-      await vi.waitFor(() => expect(broker.queuedFor(SESSION.clientId)).toBe(0), 5_000);
+      await vi.waitFor(() => expect(got.size).toBe(10));
+      await vi.waitFor(() => expect(broker.queuedFor(SESSION.clientId)).toBe(0));
       await reader.endAsync();
       expect([...got]).toEqual(Array.from({ length: 10 }, (_, n) => `${qos}/${n}`));
     }
     expect(broker.dropped()).toBe(0);
-  }, 20_000);
+  });
 });

@@ -123,7 +123,7 @@ describe('malformed bytes on the wire', () => {
 
   /** What is left when every link has ended. */
   async function resting(): Promise<{ bytes: number; sockets: number }> {
-    await expect.poll(() => links.size, { timeout: 10_000 }).toBe(0);
+    await expect.poll(() => links.size).toBe(0);
     await new Promise((resolve) => setImmediate(resolve));
     collect();
     collect();

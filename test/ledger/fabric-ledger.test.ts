@@ -236,7 +236,7 @@ describe('a peer that goes away in the middle', () => {
       ended = true;
     });
     const atLeast = (count: number) =>
-      vi.waitFor(() => expect(ended || done.length >= count).toBe(true), { timeout: 20_000 });
+      vi.waitFor(() => expect(ended || done.length >= count).toBe(true));
     await atLeast(5);
     await network.stopPeer('Org1MSP');
     await atLeast(15);
@@ -260,7 +260,7 @@ describe('a peer that goes away in the middle', () => {
         if (seen.at(-1) === 'over-2') stop.abort();
       }
     })();
-    const until = (id: string) => vi.waitFor(() => expect(seen).toContain(id), { timeout: 20_000 });
+    const until = (id: string) => vi.waitFor(() => expect(seen).toContain(id));
     await emit('over-0');
     await until('over-0');
     await network.stopPeer('Org1MSP');

@@ -113,7 +113,7 @@ describe('an answer that is lost between order and commit', () => {
       return done;
     });
     expect(names.toSorted()).toEqual(SUBMITTED.toSorted());
-  }, 120_000);
+  });
 
   it('that never comes ends with the transaction’s id, by which it is found to have taken effect', async () => {
     using watcher = await fabricClient(network, 'Org1MSP');
@@ -134,7 +134,7 @@ describe('an answer that is lost between order and commit', () => {
       return { result: await resultOf(ledger, name, txId), txId };
     });
     expect(names.toSorted()).toEqual(SUBMITTED.toSorted());
-  }, 120_000);
+  });
 });
 
 /** What the later steps need of a result whose answer was lost, found by the transaction's id. */

@@ -96,11 +96,11 @@ describe('the address book', () => {
       await late.announce({ host: '127.0.0.1', port: 1003 });
       for (const book of [books[asking], late]) {
         await expect
-          .poll(() => book?.lookup(keyOf(sought), { fresh: true }), { timeout: 10_000 })
+          .poll(() => book?.lookup(keyOf(sought), { fresh: true }))
           .toEqual({ host: '127.0.0.1', port: 1000 + sought });
       }
       await expect
-        .poll(() => books[asking]?.lookup(keyOf(3), { fresh: true }), { timeout: 10_000 })
+        .poll(() => books[asking]?.lookup(keyOf(3), { fresh: true }))
         .toEqual({ host: '127.0.0.1', port: 1003 });
     },
   );
@@ -120,7 +120,7 @@ describe('the address book', () => {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     await refreshing.stop();
-    await expect.poll(found, { timeout: 10_000 }).toBeNull();
+    await expect.poll(found).toBeNull();
   });
 
   it('names a peer’s doors for ordinary clients', async () => {

@@ -93,7 +93,7 @@ describe('a peer that moves', () => {
     (await dial()).close('seen');
     await moving.restart();
     expect(moving.net.overlay.address).not.toEqual(before);
-    await expect.poll(async () => (await dial()).closed, { timeout: 10_000 }).toBe(false);
+    await expect.poll(async () => (await dial()).closed).toBe(false);
   });
 });
 
@@ -161,7 +161,7 @@ describe('an owner that only dials out', () => {
     loser.events.length = 0;
     await loser.store.lost(kept, shared, 'told to');
     await expect
-      .poll(() => loser.events.find((event) => event.type === 'stored'), { timeout: 15_000 })
+      .poll(() => loser.events.find((event) => event.type === 'stored'))
       .toMatchObject({ index: shared });
     expect(hidden.overlay.accounts.total().sentBytes).toBeGreaterThan(before);
   });

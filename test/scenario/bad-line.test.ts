@@ -74,7 +74,7 @@ describe('real agents over bad lines', () => {
     expect(report).toMatchObject({ ok: true, faults: [] });
     const [found] = report.files;
     expect(bytes.equals(await readFile(found?.contentPath ?? ''))).toBe(true);
-  }, 120_000);
+  });
 });
 
 /** Where an agent's overlay really listens, as its log says. */

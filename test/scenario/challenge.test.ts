@@ -31,5 +31,5 @@ describe('an owner that has lost what it signed for', () => {
       expect(fault).toMatchObject({ kind: 'challenge-failed', mspId: cast.second });
     }
     for (const mspId of ['Org2MSP', 'Org3MSP']) expect(await faultsOf(mspId)).toEqual([]);
-  }, 120_000);
+  });
 });

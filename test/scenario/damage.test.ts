@@ -55,5 +55,5 @@ describe('a sealed file that was damaged on the disk', () => {
       report.files.map((file) => file.contentPath),
     );
     expect(verdict).toEqual({ sent: 120, recovered: 120, missing: 0, altered: 0 });
-  }, 120_000);
+  });
 });

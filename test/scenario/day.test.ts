@@ -121,7 +121,7 @@ describe("a truck's day", () => {
       return status?.brokers.every(({ connected }) => connected) ?? false;
     });
     for (const mspId of doors.keys()) listens.set(mspId, await listenerOf(mspId));
-  }, 120_000);
+  });
   afterAll(async () => {
     await processes.endAll();
     await cast?.network.stop();

@@ -52,7 +52,7 @@ describe('npm run demo', () => {
       expect(existsSync(join(output, 'audit', name, 'identity.txt'))).toBe(true);
     }
     expect(existsSync(join(output, 'sensors.jsonl'))).toBe(true);
-  }, 120_000);
+  });
 
   it('finds and names an attacker that serves altered chunks under a valid certificate', async () => {
     const result = await demo('--corrupt');
@@ -61,5 +61,5 @@ describe('npm run demo', () => {
       expect.objectContaining({ kind: 'bad-chunk', mspId: 'Org4MSP' }),
     );
     expect(new Set(result.faults.map((fault) => fault.mspId))).toEqual(new Set(['Org4MSP']));
-  }, 120_000);
+  });
 });

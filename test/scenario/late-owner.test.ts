@@ -30,5 +30,5 @@ describe('an owner that comes back', () => {
     await until(async () => (await owners()).length === 3);
     expect(await owners()).toEqual(['Org2MSP', 'Org3MSP', 'Org4MSP']);
     ledger.close();
-  }, 120_000);
+  });
 });
