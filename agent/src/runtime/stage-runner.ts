@@ -73,6 +73,8 @@ export class StageRunner {
   readonly #inFlight = new Set<number>();
   /** Queue id -> when it may be tried again (`performance.now()`), and how often it failed in a row. */
   readonly #retry = new Map<number, { atMs: number; failures: number }>();
+  /** When the queue was last looked at: what was due by then is in hand, has no room, or is gone. */
+  #lookedMs = 0;
   #wakeUp: () => void = () => undefined;
   #woken = false;
 
@@ -109,11 +111,12 @@ export class StageRunner {
   }
 
   #take(free: number): QueuedFile[][] {
+    this.#lookedMs = performance.now();
     if (free <= 0) return [];
     const { from, inOrder = false, runMax = 1 } = this.#step;
     const { queue } = this.#options;
     const ready = (file: QueuedFile) =>
-      !this.#inFlight.has(file.id) && (this.#retry.get(file.id)?.atMs ?? 0) <= performance.now();
+      !this.#inFlight.has(file.id) && (this.#retry.get(file.id)?.atMs ?? 0) <= this.#lookedMs;
     if (inOrder) {
       const run = queue.oldestRun(from, runMax);
       return run.length > 0 && run.every(ready) ? [run] : [];
@@ -222,10 +225,8 @@ export class StageRunner {
 
   #sleep(ms: number): Promise<void> {
     if (this.#woken || this.#options.signal.aborted) return Promise.resolve();
-    const soonest = Math.min(
-      ...[...this.#retry.values()].map((retry) => retry.atMs - performance.now()),
-      ms,
-    );
+    const due = [...this.#retry.values()].filter(({ atMs }) => atMs > this.#lookedMs);
+    const soonest = Math.min(...due.map(({ atMs }) => atMs - performance.now()), ms);
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, Math.max(10, soonest));
       this.#wakeUp = () => {
