@@ -38,7 +38,7 @@ export interface TapLine extends Shown {
   readonly refusal: string | null;
   readonly historical: boolean;
   readonly samples: Reading['samples'];
-  /** Readings left out before this one, because there were too many to show. */
+  /** Readings left out before this one, because there were too many to show, or to read. */
   readonly skipped: number;
 }
 /** A payload, or its beginning, as JSON can hold it. */
@@ -83,11 +83,8 @@ async function tap(body: unknown, call: ControlCall, gateway: Gateway): Promise<
     if (now !== second) shownNow = 0;
     second = now;
     shownNow += 1;
-    if (shownNow > TAP_LINES_MAX) skipped += 1;
-    else {
-      call.progress(lineOf(reading, skipped));
-      skipped = 0;
-    }
+    const isShown = shownNow <= TAP_LINES_MAX && call.progress(lineOf(reading, skipped));
+    skipped = isShown ? 0 : skipped + 1;
   });
   try {
     if (!call.signal.aborted) await once(call.signal, 'abort');

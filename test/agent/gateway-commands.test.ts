@@ -115,7 +115,7 @@ describe('blocktorrent dead-letters', () => {
   });
 });
 
-const call = () => ({ signal: AbortSignal.abort(), progress: () => undefined });
+const call = () => ({ signal: AbortSignal.abort(), progress: () => true });
 
 describe('blocktorrent tap', () => {
   it('shows the readings of a topic as they are committed, and ends after --count', async () => {
@@ -204,7 +204,7 @@ describe('a topic that breaks MQTT', () => {
   it('is refused by the agent, too, whoever calls it', async () => {
     const { gateway } = await running();
     const routes = gatewayRoutes(gateway);
-    const call = { signal: AbortSignal.abort(), progress: () => undefined };
+    const call = { signal: AbortSignal.abort(), progress: () => true };
     const says = "here '#' is not the last level";
     const query = { topic: 'a/#/b', limit: 1 };
     await expect(routes.tap?.(query, call)).rejects.toThrow(says);

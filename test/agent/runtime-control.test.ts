@@ -1,10 +1,11 @@
 /** The control socket: what the command line and the agent say to each other. */
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
+import { request } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   type Control,
@@ -148,6 +149,28 @@ describe('a control call', () => {
     const call = callControl(dataDir, 'wait', {}, { onProgress, signal: caller.signal });
     await expect(call).rejects.toThrow();
     await gone;
+  });
+
+  it('keeps no lines without an end for a caller that does not read them', async () => {
+    const LINE_BYTES = 10_000;
+    const done = Promise.withResolvers<number>();
+    await serve({
+      many: async (_body, { progress }) => {
+        let taken = 0;
+        for (let i = 0; i < 2_000; i += 1) {
+          if (progress('x'.repeat(LINE_BYTES))) taken += 1;
+          if (i % 50 === 0) await setImmediate();
+        }
+        done.resolve(taken);
+      },
+    });
+    const socketPath = controlSocketPath(dataDir);
+    const call = request({ socketPath, path: '/many', method: 'POST' }, (all) => void all.pause());
+    call.on('error', () => undefined).end();
+    const taken = await done.promise;
+    expect(taken).toBeGreaterThan(50);
+    expect(taken * LINE_BYTES).toBeLessThan(4 * 1024 * 1024);
+    call.destroy();
   });
 
   it('ends with an error when the agent stops in between', async () => {

@@ -167,7 +167,7 @@ describe('giving it up by hand', () => {
       house: { queue, log: silentLog } as unknown as House,
       advanced: (file: QueuedFile) => spool.tidy(file),
     } as unknown as ControlsOptions);
-    const call = { progress: () => undefined, signal: new AbortController().signal };
+    const call = { progress: () => true, signal: new AbortController().signal };
     return routes['give-up']?.({ reason: 'of no use', ...body }, call);
   };
 

@@ -19,8 +19,8 @@ const { createServer } = process.getBuiltinModule('node:http');
 export interface ControlCall {
   /** Aborted when the caller goes away or the agent stops. */
   readonly signal: AbortSignal;
-  /** Sends one line of progress to the caller. */
-  progress(value: unknown): void;
+  /** Sends one line of progress to the caller; false where it is left out: too much waits to be read. */
+  progress(value: unknown): boolean;
 }
 /** Answers one route; what it returns (JSON) is the result, what it throws the error. */
 export type ControlHandler = (body: unknown, call: ControlCall) => Promise<unknown>;
@@ -37,7 +37,9 @@ export interface Control {
 }
 
 /** A request's body at most; files go by path, never through the socket. */
-export const CONTROL_BODY_BYTES_MAX = 1024 * 1024;
+const CONTROL_BODY_BYTES_MAX = 1024 * 1024;
+/** Progress that waits for a caller which does not read, a stopped one or a pager. */
+const WAITING_BYTES_MAX = 1024 * 1024;
 /** `sun_path` of Linux (108) and macOS (104), less the NUL and `.` + process id. */
 const SOCKET_PATH_BYTES_MAX = 103 - 9;
 
@@ -136,7 +138,9 @@ async function answer(
   const call: ControlCall = {
     signal: AbortSignal.any([gone.signal, stopping]),
     progress: (progress) => {
+      if (response.writableLength > WAITING_BYTES_MAX) return false;
       response.write(`${JSON.stringify({ progress })}\n`);
+      return true;
     },
   };
   // At once, however long the work takes: by it the caller knows that the agent is not frozen.
