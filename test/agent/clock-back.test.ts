@@ -74,6 +74,7 @@ describe('after a clock was set back ten years', () => {
         {
           ledger: { evaluate: async () => record as unknown as FileRecord },
           queue: { get: () => file },
+          ciphertextPathOf: () => '/nonexistent',
           log: silentLog,
           nowMs: () => clock.nowMs() - setBackMs,
           monotonicMs: clock.monotonicMs,
@@ -96,5 +97,9 @@ describe('after a clock was set back ten years', () => {
     expect(await isDealtAgain()).toBe(true);
     clock.advance(59_000);
     expect(await isDealtAgain()).toBe(false);
+    // Every file passes here in the agent's years: of one that is available nothing is kept.
+    record.available = true;
+    await settle();
+    expect(reissued.size).toBe(0);
   });
 });

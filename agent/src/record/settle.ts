@@ -5,7 +5,7 @@
  * not confirmed in time gets the same shard again under a new name; the key is never split again.
  */
 import { rm } from 'node:fs/promises';
-import type { Dealing, FileRecord } from '@blocktorrent/protocol/ledger-api.ts';
+import type { Dealing, FileRecord, Hex, MspId } from '@blocktorrent/protocol/ledger-api.ts';
 import { TRANSIENT } from '@blocktorrent/protocol/ledger-api.ts';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -29,9 +29,13 @@ export interface SettleOptions {
 
 /**
  * When each holder was last dealt its shard again, or first seen not to have confirmed, by the
- * monotonic clock; lost at a restart, harmlessly.
+ * monotonic clock; of the files that are not available yet. Lost at a restart, harmlessly.
  */
-export type ReissueTimes = Map<string, { readonly sinceMs: number; readonly again: boolean }>;
+export type ReissueTimes = Map<Hex, Map<MspId, Waiting>>;
+interface Waiting {
+  readonly sinceMs: number;
+  readonly again: boolean;
+}
 
 /** Looks whether the file is available; deals late holders their shards again until it is. */
 export async function settleFile(
@@ -49,6 +53,7 @@ export async function settleFile(
   }
   await appendLate(file.id, options);
   if (record.available) {
+    reissued.delete(file.fileId);
     await rm(options.ciphertextPathOf(file.id), { force: true });
     if (options.queue.get(file.id).lateReceipts.length > 0) return 'wait';
     return { identity: null, deposit: null };
@@ -91,19 +96,20 @@ async function reissueLate(
   options: SettleOptions,
   reissued: ReissueTimes,
 ): Promise<void> {
+  const times = reissued.get(dealing.fileId) ?? new Map<MspId, Waiting>();
+  reissued.set(dealing.fileId, times);
   for (const [position, holder] of dealing.holders.slice(0, LIMITS.shardsMax).entries()) {
     if (record.confirmedBy.includes(holder)) continue;
     // It will not confirm any more.
     if (record.withdrawals?.some(({ mspId }) => mspId === holder)) continue;
-    const key = `${dealing.fileId}/${holder}`;
     const nowMs = options.monotonicMs();
-    const since = reissued.get(key) ?? { sinceMs: nowMs, again: false };
-    reissued.set(key, since);
+    const since = times.get(holder) ?? { sinceMs: nowMs, again: false };
+    times.set(holder, since);
     // The record may be old when we first look; a clock that was set back must not make it young.
     const ageMs = options.nowMs() - Math.max(record.recordedAtMs, file.updatedMs);
     const waitedMs = Math.max(nowMs - since.sinceMs, since.again ? 0 : ageMs);
     if (waitedMs < options.reissueAfterMs) continue;
-    reissued.set(key, { sinceMs: nowMs, again: true });
+    times.set(holder, { sinceMs: nowMs, again: true });
     const index = position + 1;
     await options.ledger.submit(
       'keys/keys:Reissue',
