@@ -298,16 +298,26 @@ describe('the keeper', () => {
         store.append(given);
       },
     };
-    const { keeper } = keeperOf(kept as unknown as BatchStore, {
-      ...LIMITS,
-      reserveBytes: 0,
-      maxBytes: 1,
+    const used = store.list().reduce((sum, { bytes }) => sum + bytes, 0);
+    const limits = { ...LIMITS, policy: 'keep-oldest', reserveBytes: 0 } as const;
+    const { keeper, world } = keeperOf(kept as unknown as BatchStore, {
+      ...limits,
+      maxBytes: used * 1.02,
     });
+    for (let look = 1; look <= 3; look += 1) {
+      keeper.check();
+      expect(keeper.admits('site/a', 1_000 * look)).toBe(false);
+    }
+    world.limits = { ...limits, policy: 'keep-newest', maxBytes: 1 };
     for (let look = 0; look < 3; look += 1) keeper.check();
     expect([store.list().length, records(store)]).toEqual([1, []]);
     broken = false;
     keeper.check();
-    expect(records(store)).toMatchObject([{ batch: 1 }, { batch: 2 }, { batch: 3 }]);
+    // However long the disk takes nothing, there is one record of arrivals.
+    const arrivals = { what: 'arrivals', readings: 3, fromMs: 1_000, toMs: 3_000 };
+    expect(records(store)).toMatchObject([{ batch: 1 }, { batch: 2 }, { batch: 3 }, arrivals]);
+    keeper.check();
+    expect(records(store)).toHaveLength(4);
   });
 });
 

@@ -75,12 +75,13 @@ const TOPICS_RECORDED_MAX = 100;
 export class DiskKeeper {
   readonly #options: DiskKeeperOptions;
   #status: DiskStatus;
-  /** Records that no batch could take yet. */
+  /** Records of batches that no batch could take yet. */
   #unrecorded: Uint8Array[] = [];
   /** Batches whose record is made, and that are still there. */
   readonly #noted = new Set<number>();
   /** Why the last batch could not be unlinked. */
   #failure: string | null = null;
+  /** What was left out since its last record, which the disk has taken. */
   #arrivals: Arrivals | null = null;
   #dropped = 0;
   /** Size of the open batch at the last look. */
@@ -141,7 +142,6 @@ export class DiskKeeper {
       return found === undefined ? [] : [{ found, safety }];
     });
     for (const { found, safety } of drop) if (safety !== 'available') this.#note(found, safety);
-    this.#recordArrivals();
     // Before anything is unlinked: it begins a batch where none is open, so that the newest can go, too.
     this.#record();
     let freed = 0;
@@ -180,7 +180,6 @@ export class DiskKeeper {
 
   /** Records what was dropped on arrival; before the store is stopped. */
   stop(): void {
-    this.#recordArrivals();
     this.#record();
   }
 
@@ -225,26 +224,20 @@ export class DiskKeeper {
     this.#options.onDropped(readings, where);
   }
 
-  #recordArrivals(): void {
-    if (this.#arrivals === null) return;
-    const { topics, ...counts } = this.#arrivals;
-    this.#unrecorded.push(
-      json({ what: 'arrivals', ...counts, topics: Object.fromEntries(topics) }),
-    );
-    this.#arrivals = null;
-  }
-
   /** Puts what is to be recorded into the open batch; tried again where that fails. */
   #record(): void {
     const { store, blank, log } = this.#options;
-    if (this.#unrecorded.length === 0) return;
+    const arrivals = this.#arrivals === null ? [] : [recordOf(this.#arrivals)];
+    const payloads = [...this.#unrecorded, ...arrivals];
+    if (payloads.length === 0) return;
     const firstSeq = store.nextSeq;
-    const readings = this.#unrecorded.map((payload, index) => {
+    const readings = payloads.map((payload, index) => {
       return { ...blank(), seq: firstSeq + index, topic: DROPPED_TOPIC, payload };
     });
     try {
       store.append(readings);
       this.#unrecorded = [];
+      this.#arrivals = null;
     } catch (error) {
       log.error('what was dropped cannot be recorded yet', { error, records: readings.length });
     }
@@ -268,6 +261,10 @@ function lossIn(payload: Uint8Array): number {
   const text = Buffer.from(payload).toString();
   const [count] = /"readings":\d+/.exec(text) ?? [];
   return count === undefined || text.includes('"sealed":true') ? 0 : Number(count.slice(11));
+}
+
+function recordOf({ topics, ...counts }: Arrivals): Uint8Array {
+  return json({ what: 'arrivals', ...counts, topics: Object.fromEntries(topics) });
 }
 
 function json(value: object): Uint8Array {
