@@ -3,6 +3,7 @@ import { generateKeyPairSync, verify } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { CheckpointFile } from '../../agent/src/ledger/checkpoint-file.ts';
 import type { Ledger } from '../../agent/src/ledger/ledger.ts';
@@ -88,5 +89,36 @@ describe('what was known of the consortium', () => {
     expect([again.known, again.epochOf(1)]).toEqual([true, epoch]);
     const other = new ConsortiumView(ledger, 'second', cacheFile);
     expect([other.known, other.epochOf(1)]).toEqual([false, null]);
+  });
+
+  it('is never replaced by an answer to an earlier question', async () => {
+    const late = Promise.withResolvers<object>();
+    let asked = 0;
+    const ledger = {
+      evaluate: async (name: string) => {
+        if (name.endsWith('GetEpoch')) return asked === 1 ? late.promise : { epoch: 1 };
+        asked += 1;
+        return { channel: 'c', epochs: [{ epoch: 2 }], members: [{ mspId: `Org${asked}MSP` }] };
+      },
+    } as unknown as Ledger;
+    const view = new ConsortiumView(ledger, 'c', null);
+    const first = view.refresh();
+    await setImmediate();
+    const second = view.refresh();
+    await setImmediate();
+    late.resolve({ epoch: 1 });
+    await Promise.all([first, second]);
+    expect(view.current().members).toEqual([{ mspId: 'Org2MSP' }]);
+  });
+
+  it('is told to who follows it also where the disk does not take it', async () => {
+    const ledger = { evaluate: async () => ({ channel: 'c', epochs: [] }) } as unknown as Ledger;
+    const view = new ConsortiumView(ledger, 'c', '/nonexistent/consortium.json');
+    let told = 0;
+    view.onChange(() => {
+      told += 1;
+    });
+    await expect(view.refresh()).rejects.toThrow('ENOENT');
+    expect([told, view.known]).toEqual([1, true]);
   });
 });

@@ -25,6 +25,7 @@ export class ConsortiumView {
   readonly #listeners = new Set<() => void>();
   #consortium: Consortium | null;
   readonly #epochs = new Map<number, Epoch>();
+  #refreshing: Promise<unknown> = Promise.resolve();
 
   /** `cacheFile`: where the last answer is kept; null keeps it in memory only. */
   constructor(ledger: Ledger, channel: string, cacheFile: string | null) {
@@ -36,8 +37,17 @@ export class ConsortiumView {
     this.#note(cache?.epochs ?? []);
   }
 
-  /** Asks the ledger, also for epochs that were missed. @throws LedgerError */
-  async refresh(): Promise<Consortium> {
+  /**
+   * Asks the ledger, also for epochs that were missed; one question after the other, so that the last
+   * one has the last word. @throws LedgerError; the system's error where the answer cannot be kept
+   */
+  refresh(): Promise<Consortium> {
+    const refreshed = this.#refreshing.then(() => this.#refresh());
+    this.#refreshing = refreshed.catch(() => undefined);
+    return refreshed;
+  }
+
+  async #refresh(): Promise<Consortium> {
     const consortium = await this.#ledger.evaluate('ledger/consortium:GetConsortium', {});
     this.#note(consortium.epochs);
     const newest = consortium.epochs[0]?.epoch ?? 0;
@@ -46,12 +56,12 @@ export class ConsortiumView {
       this.#note([await this.#ledger.evaluate('ledger/consortium:GetEpoch', { epoch })]);
     }
     this.#consortium = consortium;
+    for (const listener of this.#listeners) listener();
     if (this.#cacheFile !== null) {
       const cache: Cache = { consortium, epochs: [...this.#epochs.values()] };
       writeFileSync(`${this.#cacheFile}.part`, JSON.stringify(cache));
       renameSync(`${this.#cacheFile}.part`, this.#cacheFile);
     }
-    for (const listener of this.#listeners) listener();
     return consortium;
   }
 
