@@ -83,6 +83,8 @@ export class OwnersDirectory {
   async #ask(): Promise<void> {
     const { membership, addressBook } = this.#options;
     const stores = membership.peers().filter(({ roles }) => roles.includes('store'));
+    const keys = new Set(stores.map(({ overlayKey }) => overlayKey));
+    for (const key of this.#found.keys()) if (!keys.has(key)) this.#found.delete(key);
     await Promise.all(
       stores.map(async ({ overlayKey }) => {
         const address = await addressBook.lookup(fromHex(overlayKey, 32));
