@@ -69,7 +69,10 @@ export async function* followEvents(
   let pauseMs = RECONNECT_MS;
   let failed = 0;
   while (!signal.aborted) {
-    const raws = await open(checkpoint, startBlock, failed);
+    const raws = await open(checkpoint, startBlock, failed).catch((error: unknown) => {
+      log.warn('event stream does not open, trying again', { reason: String(error) });
+      return null;
+    });
     failed += 1;
     for await (const raw of untilBroken(raws, signal, log)) {
       pauseMs = RECONNECT_MS;
