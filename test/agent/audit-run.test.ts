@@ -261,6 +261,11 @@ describe('an audit of what a source has recorded', () => {
     ]);
     const [overlapping] = chainReports([first, { ...second, firstSeq: 4 }]);
     expect(overlapping?.breaks[0]?.reason).toBe('readings 4 to 5 are in both');
+    const within = { ...second, firstSeq: 2, lastSeq: 3 };
+    const next = { ...second, firstSeq: 6, chainStart: first.chainEnd };
+    const [nested] = chainReports([first, within, next]);
+    expect(nested?.breaks.map(({ reason }) => reason)).toEqual(['readings 2 to 3 are in both']);
+    expect([nested?.gaps, nested?.lastSeq]).toEqual([[], second.lastSeq]);
   });
 
   it.each<[string, Changes, RegExp]>([

@@ -69,18 +69,28 @@ function report(batches: readonly BatchChain[]): ChainReport {
   );
   const gaps: ChainGap[] = [];
   const breaks: ChainBreak[] = [];
-  for (const [i, second] of sorted.entries()) {
-    const first = sorted[i - 1];
-    if (first === undefined) continue;
+  const [start, ...rest] = sorted;
+  if (start === undefined) throw new Error('a gateway without batches');
+  // The one that reaches furthest: another may lie within it.
+  let first = start;
+  for (const second of rest) {
     if (second.firstSeq > first.lastSeq + 1) gaps.push(gapBetween(first, second));
     else {
       const reason = contradiction(first, second);
       if (reason !== null) breaks.push({ first: first.fileId, second: second.fileId, reason });
     }
+    if (second.lastSeq >= first.lastSeq) first = second;
   }
-  const { source = '', gateway = '', firstSeq = 0 } = sorted[0] ?? {};
-  const lastSeq = Math.max(...sorted.map((batch) => batch.lastSeq));
-  return { source, gateway, batches: sorted.length, firstSeq, lastSeq, gaps, breaks };
+  const { source, gateway, firstSeq } = start;
+  return {
+    source,
+    gateway,
+    batches: sorted.length,
+    firstSeq,
+    lastSeq: first.lastSeq,
+    gaps,
+    breaks,
+  };
 }
 
 function gapBetween(first: BatchChain, second: BatchChain): ChainGap {
