@@ -152,6 +152,16 @@ describe('fetching a file from its owners', () => {
     await expect(fetchFile(options)).rejects.toMatchObject({ code: 'wrong-whole' });
   });
 
+  it('stops when it is aborted while it only asks silent owners to show a chunk', async () => {
+    const options = fetchOptions();
+    await writeFile(options.outputPath, file.bytes);
+    const owner = grid.node('Org6MSP');
+    owner.hang();
+    const attempt = fetchFile({ ...options, signal: AbortSignal.timeout(500) });
+    await expect(attempt).rejects.toMatchObject({ code: 'aborted' });
+    owner.hang(false);
+  });
+
   it('stops when it is aborted', async () => {
     const abort = new AbortController();
     const attempt = fetchFile(fetchOptions({ signal: abort.signal }));

@@ -191,7 +191,8 @@ class Fetching {
   async run(): Promise<FetchResult> {
     const { signal } = this.#options;
     const onAbort = () => {
-      this.#finished.reject(new FetchError('aborted', 'fetching was aborted', []));
+      this.#finished.reject(aborted());
+      this.#hangUp();
     };
     // Awaited below; until then an early failure is nobody's unhandled rejection.
     this.#finished.promise.catch(() => undefined);
@@ -205,6 +206,7 @@ class Fetching {
       await this.#probe();
       this.#hangUp();
       await Promise.all(connecting);
+      if (signal.aborted) throw aborted();
     } finally {
       signal.removeEventListener('abort', onAbort);
       this.#hangUp();
@@ -225,6 +227,7 @@ class Fetching {
   async #resume(): Promise<void> {
     const { size } = await this.#file.stat();
     for (let index = 0; index < this.#chunkCount; index++) {
+      if (this.#abort.signal.aborted) return;
       const position = index * this.#chunkBytes;
       const length = this.#lengthOf(index);
       if (size >= position + length) {
@@ -451,6 +454,10 @@ class Fetching {
   #lengthOf(index: number): number {
     return chunkLengthOf(this.#options.manifest.ciphertextBytes, this.#chunkBytes, index);
   }
+}
+
+function aborted(): FetchError {
+  return new FetchError('aborted', 'fetching was aborted', []);
 }
 
 function newOwner(mspId: MspId, seed: Seed | null): Owner {
