@@ -124,8 +124,8 @@ async function checkPeers(
 ): Promise<Finding[]> {
   const net = openNet(config, view, silentLog, { doors: null });
   const { mspId } = config.organisation;
-  await net.start();
   try {
+    await net.start();
     const own = (peer: { mspId: string; name: string }) =>
       peer.mspId === mspId && peer.name === config.name;
     const lines = await listPeers(view.peers(), net.addressBook, own);
