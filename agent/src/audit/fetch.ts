@@ -5,9 +5,7 @@
  * the faults of owners that could not show what they signed for. Always holds: every chunk is
  * checked against three digests before it is written, and the whole against its SHA-256.
  */
-import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { type FileHandle, open, rename } from 'node:fs/promises';
+import { type FileHandle, rename } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { toHex } from '@blocktorrent/protocol/bytes.ts';
 import { chunkLengthOf, decodeInfo, infoHashOf } from '@blocktorrent/protocol/chunking.ts';
@@ -21,6 +19,7 @@ import {
 import { sharedBuffer } from '../crypto/chunk-thread.ts';
 import type { AddressBook, Link, LinkHandler, Membership, Overlay } from '../overlay/types.ts';
 import { FaultList } from './fault-list.ts';
+import { openPart, sha256Of } from './part-file.ts';
 
 export interface FetchOptions {
   readonly manifest: Manifest;
@@ -102,8 +101,6 @@ export class FetchError extends Error {
   }
 }
 
-/** Read at once for the whole file's digest. */
-const READ_BYTES = 1024 * 1024;
 /** Chunks in flight that may be lost to ended connections before an owner is given up. */
 const HANG_UPS_MAX = 64;
 
@@ -140,7 +137,12 @@ export async function fetchFile(options: FetchOptions): Promise<FetchResult> {
   try {
     const fetching = new Fetching(options, file);
     const result = await fetching.run();
-    await requireWhole(file, options, result.faults);
+    const found = await sha256Of(file);
+    const expected = toHex(options.manifest.ciphertextSha256);
+    if (found !== expected) {
+      const message = `the ciphertext hashes to ${found}, the manifest says ${expected}`;
+      throw new FetchError('wrong-whole', message, result.faults);
+    }
     await file.sync();
     await rename(partPath, options.outputPath);
     return result;
@@ -473,33 +475,4 @@ function newOwner(mspId: MspId, seed: Seed | null): Owner {
     asked: 0,
     barred: new Set(),
   };
-}
-
-async function openPart(path: string, outputPath: string): Promise<FileHandle> {
-  // An earlier run had all of it: nothing is fetched a second time.
-  if (existsSync(outputPath) && !existsSync(path)) await rename(outputPath, path);
-  // Created if missing, kept if there: `resume` looks at what it holds.
-  await (await open(path, 'a', 0o600)).close();
-  return open(path, 'r+');
-}
-
-async function requireWhole(
-  file: FileHandle,
-  options: FetchOptions,
-  faults: readonly Fault[],
-): Promise<void> {
-  const hash = createHash('sha256');
-  const part = Buffer.allocUnsafe(READ_BYTES);
-  for (let position = 0; ; ) {
-    const { bytesRead } = await file.read(part, 0, part.length, position);
-    if (bytesRead === 0) break;
-    hash.update(part.subarray(0, bytesRead));
-    position += bytesRead;
-  }
-  const found = hash.digest('hex');
-  const expected = toHex(options.manifest.ciphertextSha256);
-  if (found !== expected) {
-    const message = `the ciphertext hashes to ${found}, the manifest says ${expected}`;
-    throw new FetchError('wrong-whole', message, faults);
-  }
 }
