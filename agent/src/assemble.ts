@@ -11,6 +11,7 @@ import type { Config } from './config/schema.ts';
 import { clockedLedger } from './ledger/clocked-ledger.ts';
 import { FabricLedger } from './ledger/fabric-ledger.ts';
 import type { Ledger } from './ledger/ledger.ts';
+import type { LedgerWatch } from './ledger/ledger-watch.ts';
 import { ConsortiumView } from './ledger/membership.ts';
 import { DhtAddressBook } from './overlay/dht.ts';
 import { PlainListener } from './overlay/plain-listener.ts';
@@ -36,15 +37,21 @@ export function openClock(config: Config, notBeforeMs: () => number): ClockWatch
 }
 
 /** The ledger through our gateway peers; nothing is dialled yet. Sends while `clock` can be trusted. */
-export function openLedger(config: Config, log: Log, clock = openClock(config, () => 0)): Ledger {
+export function openLedger(
+  config: Config,
+  log: Log,
+  clock = openClock(config, () => 0),
+  watch?: LedgerWatch,
+): Ledger {
   const { organisation, ledger } = config;
   const patienceMs = ledger.requestTimeoutMs;
   const timeouts = { endorseMs: patienceMs, submitMs: patienceMs, commitMs: patienceMs };
   const fabric = new FabricLedger(
     { ...ledger, mspId: organisation.mspId, timeouts },
     log.child({ component: 'ledger' }),
+    watch,
   );
-  return clockedLedger(fabric, () => clock.mistrust);
+  return clockedLedger(watch?.watch(fabric) ?? fabric, () => clock.mistrust);
 }
 
 /** The consortium as last seen; kept in `dataDir` over restarts when `keep`. */

@@ -9,12 +9,14 @@ import { decodeRecipient } from '@blocktorrent/protocol/age.ts';
 import { toBase64 } from '@blocktorrent/protocol/bytes.ts';
 import type { Hex } from '@blocktorrent/protocol/ledger-api.ts';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
+import type { Alarm } from './alarms.ts';
 import type { AnchorStatus } from './batch/anchorer.ts';
 import type { DiskStatus } from './batch/disk-keeper.ts';
 import type { Gateway, GatewayCounts } from './gateway.ts';
 import { gatewayRoutes } from './gateway-controls.ts';
 import type { House } from './house.ts';
 import type { SourceState } from './ingest/table-source.ts';
+import type { LedgerTrouble } from './ledger/ledger-watch.ts';
 import { listPeers } from './peer-list.ts';
 import type { ExportedTorrent } from './readers.ts';
 import type { ClockState } from './runtime/clock-watch.ts';
@@ -22,6 +24,7 @@ import type { ControlCall, ControlHandler } from './runtime/control.ts';
 import type { WaitingDoor } from './runtime/doors.ts';
 import { BY_HAND, isOnlyCopy, type QueuedFile, type Stage } from './runtime/file-queue.ts';
 import type { HostFacts } from './runtime/host.ts';
+import type { QuarantinedFile } from './runtime/quarantine.ts';
 import type { Upkeep, UpkeepStatus } from './store/upkeep.ts';
 import { storeRoutes } from './store-controls.ts';
 
@@ -32,6 +35,12 @@ export interface AgentStatus {
   readonly roles: readonly string[];
   readonly epoch: number | null;
   readonly peers: number;
+  /** Why the ledger does not answer now; null while it does. */
+  readonly ledgerTrouble: LedgerTrouble | null;
+  /** What needs somebody's attention. */
+  readonly alarms: readonly Alarm[];
+  /** Stages that are stuck: the watchdog is not fed. */
+  readonly stuck: readonly string[];
   /** Readings committed since the agent's first start. */
   readonly readings: number;
   readonly deadLetters: number;
@@ -46,7 +55,7 @@ export interface AgentStatus {
   readonly disk: DiskStatus | null;
   readonly anchor: AnchorStatus | null;
   /** Damaged files that are kept, the newest first. */
-  readonly quarantine: GatewayCounts['quarantine'];
+  readonly quarantine: readonly QuarantinedFile[];
   readonly files: Readonly<Record<Stage, number>>;
   /** This machine's clock; `waiting`: why no transaction is sent, or null. */
   readonly clock: { readonly state: ClockState; readonly waiting: string | null };
@@ -76,7 +85,6 @@ export const NO_GATEWAY = {
   brokers: [],
   disk: null,
   anchor: null,
-  quarantine: [],
 };
 
 /** What `put` and `files` answer for each file. */

@@ -25,7 +25,7 @@ import { createDecoderMemory, type StoredMemory } from './ingest/decoder-memory.
 import { DUPLICATES_REMEMBERED, Duplicates } from './ingest/duplicates.ts';
 import type { DecoderMemory } from './ingest/finding.ts';
 import { Ingest, type IngestMetrics, ownReading, type ReadingStore } from './ingest/ingest.ts';
-import { MqttSource, type MqttSourceState, type SubscriptionMemory } from './ingest/mqtt-source.ts';
+import { MqttSource, type MqttSourceState } from './ingest/mqtt-source.ts';
 import { Rebirths } from './ingest/rebirths.ts';
 import {
   CURSOR_SAMPLE,
@@ -34,12 +34,12 @@ import {
   TableSource,
 } from './ingest/table-source.ts';
 import { Taps } from './ingest/taps.ts';
-import { linkOf, statusTopicOf } from './mqtt-link.ts';
+import { linkOf, memoriesOf, statusTopicOf } from './mqtt-link.ts';
 import { systemClock } from './runtime/clock.ts';
 import { folderBytes, freeBytes } from './runtime/disk-space.ts';
 import type { Stage } from './runtime/file-queue.ts';
 import type { Metrics } from './runtime/metrics.ts';
-import { Quarantine, type QuarantinedFile } from './runtime/quarantine.ts';
+import { Quarantine } from './runtime/quarantine.ts';
 import { type Database, openDatabase, openReadOnly, openSound } from './runtime/sqlite.ts';
 
 /** How often age is looked at, at most. */
@@ -47,7 +47,6 @@ const ROTATE_CHECK_MS_MAX = 1_000;
 /** How often the disk is looked at, besides after each closed batch and when the open one grows. */
 const DISK_CHECK_MS = 2_000;
 type Mqtt = NonNullable<Config['mqtt']>;
-type Broker = Mqtt['brokers'][number];
 type Table = Config['sources']['tables'][number];
 
 export interface GatewayCounts {
@@ -58,14 +57,15 @@ export interface GatewayCounts {
   readonly openReadings: number;
   readonly disk: DiskStatus;
   readonly anchor: AnchorStatus;
-  /** Damaged files that are kept, the newest first. */
-  readonly quarantine: readonly QuarantinedFile[];
   /** `connected`: and subscribed, so that nothing published from here on is missed. */
   readonly brokers: readonly {
     url: string;
     connected: boolean;
     reason: string | null;
+    /** Since the first start. */
     sessionsLost: number;
+    /** When it was noticed last, ms since 1970. */
+    sessionLostMs: number | null;
   }[];
 }
 
@@ -154,7 +154,7 @@ export class Gateway {
       (broker) =>
         new MqttSource({
           ...linkOf(config, mqtt, broker),
-          subscribed: subscriptionsOf(memory, broker),
+          ...memoriesOf(memory, broker),
           random: Math.random,
           clock: systemClock,
           sink: this.#ingest,
@@ -162,6 +162,8 @@ export class Gateway {
           onState: () => this.#countBrokers(),
         }),
     );
+    // Of former starts; counters begin at 0.
+    this.#counted.lost = this.#sources.reduce((sum, { state }) => sum + state.sessionsLost, 0);
     this.#rebirths = new Rebirths({
       filters: mqtt.rules.filter(({ rebirth }) => rebirth).map(({ topic }) => topic),
       publish: (topic, payload) => {
@@ -238,11 +240,11 @@ export class Gateway {
       openReadings: count,
       disk: this.#diskStatus(),
       anchor: this.#anchorer.status,
-      quarantine: this.#quarantine.list(),
       brokers: this.#sources.map(({ state }) => {
-        const { url, subscribed, refused, sessionsLost } = state;
+        const { url, subscribed, refused, sessionsLost, sessionLostMs } = state;
         const refusal = refused.length === 0 ? null : `not granted: ${refused.join(', ')}`;
-        return { url, connected: subscribed, reason: state.reason ?? refusal, sessionsLost };
+        const reason = state.reason ?? refusal;
+        return { url, connected: subscribed, reason, sessionsLost, sessionLostMs };
       }),
     };
   }
@@ -339,6 +341,7 @@ export class Gateway {
       priorityMax: Math.max(...mqtt.rules.map(({ priority }) => priority)),
       spoolBytes: () => folderBytes(spool),
       freeBytes: () => freeBytes(config.dataDir),
+      nowMs: systemClock.nowMs,
       blank: () => ownReading(systemClock, bootId(), this.#clockSynchronised()),
       onDropped: (readings, where) => metrics.add('batchDroppedReadings', readings, { where }),
       log: log.child({ component: 'disk' }),
@@ -411,7 +414,7 @@ export class Gateway {
   #countBrokers(): void {
     const { metrics } = this.#house;
     const states = this.#sources.map(({ state }) => state);
-    metrics.set('ingestBrokersConnected', states.filter(({ connected }) => connected).length);
+    metrics.set('ingestBrokersConnected', states.filter(({ subscribed }) => subscribed).length);
     const sum = (of: (state: MqttSourceState) => number) =>
       states.reduce((total, state) => total + of(state), 0);
     const reconnects = sum(({ connections }) => Math.max(0, connections - 1));
@@ -469,15 +472,6 @@ function guarded(store: BatchStore, disk: DiskKeeper, memory: StoredMemory): Rea
 function safetyOf(stage: Stage | null): BatchSafety {
   if (stage === null || stage === 'queued' || stage === 'void') return 'unsealed';
   return stage === 'available' ? 'available' : 'sealed';
-}
-
-/** What the session at a broker was subscribed to. */
-function subscriptionsOf(memory: DecoderMemory, { url, clientId }: Broker): SubscriptionMemory {
-  const key = `subscriptions/${clientId ?? ''}@${url}`;
-  return {
-    get: () => JSON.parse(memory.get(key) ?? '[]') as string[],
-    put: (filters) => memory.put(key, JSON.stringify(filters)),
-  };
 }
 
 /** The kernel's name for this boot; where it has none, one for this process. */

@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
+import { AlarmLog, alarmsOf } from './alarms.ts';
 import { type Net, openClock, openLedger, openNet, openView, overlaySeed } from './assemble.ts';
 import { applyLive } from './config/live.ts';
 import type { Config } from './config/schema.ts';
@@ -20,6 +21,7 @@ import { type Gateway, makeGateway, openQuarantine } from './gateway.ts';
 import type { House } from './house.ts';
 import { WATCHED_FOLDER_MIGRATION, type WatchedFolder } from './ingest/watched-folder.ts';
 import { makeStore } from './keeping.ts';
+import { LedgerWatch } from './ledger/ledger-watch.ts';
 import {
   countFile,
   gaugeHost,
@@ -135,7 +137,8 @@ async function startAgent(
   await lifecycle.start({ ...bound(watchdog), name: 'watchdog' });
   const metrics = createMetrics({ processMetrics: true });
   const clock = openClock(config, () => view.newestEpochMs);
-  const ledger = measuredLedger(openLedger(config, log, clock), metrics);
+  const ledgerWatch = new LedgerWatch(systemClock);
+  const ledger = measuredLedger(openLedger(config, log, clock, ledgerWatch), metrics);
   await lifecycle.start({ name: 'ledger', stop: () => ledger.close() });
   const view = openView(config, ledger, true);
   const doors = new Doors({ log: log.child({ component: 'net' }) });
@@ -203,6 +206,7 @@ async function startAgent(
   for (const folder of folders) await lifecycle.start({ ...bound(folder), name: 'folder' });
   const line = await startReports(lifecycle, {
     house,
+    ledgerWatch,
     doors,
     gateway,
     store,
@@ -241,6 +245,7 @@ async function startReports(
   lifecycle: Lifecycle,
   parts: {
     readonly house: House;
+    readonly ledgerWatch: LedgerWatch;
     readonly doors: Doors;
     readonly gateway: Gateway | null;
     readonly store: StoreNode | null;
@@ -252,7 +257,8 @@ async function startReports(
     readonly folders: readonly WatchedFolder[];
   },
 ): Promise<() => string> {
-  const { house, doors, gateway, store, upkeep, owners, watchdog, wake, folders, advanced } = parts;
+  const { house, ledgerWatch, doors, gateway, store, upkeep, owners, watchdog } = parts;
+  const { wake, folders, advanced } = parts;
   const { config, metrics, log } = house;
   const onFacts = (facts: HostFacts) => gaugeHost(facts, metrics);
   const host = new HostWatch({ dataDir: config.dataDir, onFacts, log });
@@ -260,19 +266,21 @@ async function startReports(
   const memory = ownMemory(systemClock.monotonicMs);
   if (memory !== null)
     await lifecycle.start({ ...bound(new MemoryKeeper(memory)), name: 'memory' });
-  const status = (): AgentStatus => ({
-    ...statusOf(house, gateway, store, upkeep),
-    host: host.facts,
-    doors: doors.waiting,
-    sources: [...folders.map(({ state }) => state), ...(gateway?.tables ?? [])],
-  });
-  const line = () =>
-    statusLine({
-      ...status(),
-      brokers: gateway?.counts().brokers ?? [],
+  const status = (): AgentStatus => {
+    const facts = {
+      ...statusOf(house, gateway, store, upkeep),
+      ledgerTrouble: ledgerWatch.trouble,
       stuck: watchdog.health().reasons,
-    });
+      host: host.facts,
+      doors: doors.waiting,
+      sources: [...folders.map(({ state }) => state), ...(gateway?.tables ?? [])],
+    };
+    return { ...facts, alarms: alarmsOf(facts, systemClock.nowMs()) };
+  };
+  const line = () => statusLine(status());
+  const alarmLog = new AlarmLog(metrics, log.child({ component: 'alarms' }));
   const gauges = setInterval(() => {
+    alarmLog.note(status().alarms);
     gaugeHouse(house, store?.status() ?? null);
     if (upkeep !== null && house.view.known) gaugeUpkeep(upkeep.status(), house.metrics);
   }, GAUGES_MS);
@@ -371,7 +379,7 @@ function statusOf(
   gateway: Gateway | null,
   store: StoreNode | null,
   upkeep: Upkeep | null,
-): Omit<AgentStatus, 'sources' | 'host' | 'doors'> {
+): Omit<AgentStatus, 'sources' | 'host' | 'doors' | 'alarms' | 'ledgerTrouble' | 'stuck'> {
   const { config, view, queue } = house;
   const problems = queue.list(200).flatMap(({ id, stage, error }) => {
     return error === null ? [] : [{ id, stage, error }];
@@ -383,6 +391,7 @@ function statusOf(
     epoch: view.known ? (view.current().epochs[0]?.epoch ?? null) : null,
     peers: view.peers().length,
     ...(gateway?.counts() ?? NO_GATEWAY),
+    quarantine: openQuarantine(config).list(),
     files: queue.counts(),
     clock: { state: house.clock.state, waiting: house.clock.mistrust },
     uplink: queue.uplink(),

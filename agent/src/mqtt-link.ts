@@ -6,7 +6,8 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Config } from './config/schema.ts';
-import type { MqttCredentials, MqttSourceOptions } from './ingest/mqtt-source.ts';
+import type { DecoderMemory } from './ingest/finding.ts';
+import type { MqttCredentials, MqttSourceOptions, SessionLosses } from './ingest/mqtt-source.ts';
 
 type Mqtt = NonNullable<Config['mqtt']>;
 type Broker = Mqtt['brokers'][number];
@@ -47,6 +48,26 @@ export function linkOf(config: Config, mqtt: Mqtt, broker: Broker): Link {
     keepaliveSeconds,
     sessionExpirySeconds,
     receiveMaximum,
+  };
+}
+
+/** What is remembered of a broker over restarts: what we subscribed to, and the sessions it forgot. */
+export function memoriesOf(
+  memory: DecoderMemory,
+  { url, clientId }: Broker,
+): Required<Pick<MqttSourceOptions, 'subscribed' | 'losses'>> {
+  const broker = `${clientId ?? ''}@${url}`;
+  const [filtersKey, lossesKey] = [`subscriptions/${broker}`, `sessions-lost/${broker}`];
+  const none: SessionLosses = { count: 0, lastMs: null };
+  return {
+    subscribed: {
+      get: () => JSON.parse(memory.get(filtersKey) ?? '[]') as string[],
+      put: (filters) => memory.put(filtersKey, JSON.stringify(filters)),
+    },
+    losses: {
+      get: () => JSON.parse(memory.get(lossesKey) ?? JSON.stringify(none)) as SessionLosses,
+      put: (losses) => memory.put(lossesKey, JSON.stringify(losses)),
+    },
   };
 }
 

@@ -2,12 +2,17 @@
 import type { AgentStatus } from './controls.ts';
 import type { Health } from './runtime/http.ts';
 
-type Facts = Pick<AgentStatus, 'epoch' | 'brokers' | 'disk' | 'doors' | 'sources'>;
+type Facts = Pick<
+  AgentStatus,
+  'epoch' | 'ledgerTrouble' | 'brokers' | 'disk' | 'doors' | 'sources'
+>;
 
-/** Ready means: the consortium is known, every broker subscribed, all listeners listen, the disk takes readings. */
-export function readiness({ epoch, brokers, disk, doors, sources }: Facts): Health {
+/** Ready means: the consortium is known and the ledger answers, every broker subscribed, all listeners listen, the disk takes readings. */
+export function readiness(facts: Facts): Health {
+  const { epoch, ledgerTrouble, brokers, disk, doors, sources } = facts;
   const reasons = [
     ...(epoch === null ? ['the ledger has never been reached, or no consortium is founded'] : []),
+    ...(ledgerTrouble === null ? [] : [`the ledger does not answer: ${ledgerTrouble.reason}`]),
     ...brokers.flatMap(({ url, connected, reason }) => {
       return connected ? [] : [`not subscribed at ${url}: ${reason ?? 'not connected yet'}`];
     }),

@@ -104,7 +104,7 @@ describe('the doctor at a broker', () => {
 
   it('believes a running agent, and says why nobody answers', async () => {
     const url = 'mqtt://127.0.0.1:1';
-    const agent = { url, connected: true, reason: null, sessionsLost: 0 };
+    const agent = { url, connected: true, reason: null, sessionsLost: 0, sessionLostMs: null };
     expect(await look(configOf(url), agent)).toEqual(['ok', 'the agent is subscribed']);
     const refused = { ...agent, connected: false, reason: 'Not authorized' };
     expect(await look(configOf(url), refused)).toEqual(['fail', 'Not authorized']);

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { alarmsOf } from '../../agent/src/alarms.ts';
 import { completionScript, SHELLS } from '../../agent/src/cli/completion.ts';
 import { buildProgram, runProgram } from '../../agent/src/cli/program.ts';
 import { COMMANDS } from '../../agent/src/cli/table.ts';
@@ -24,6 +25,7 @@ const STATUS: AgentStatus = {
   roles: ['ingest', 'store'],
   epoch: 3,
   peers: 4,
+  ...{ ledgerTrouble: null, alarms: [], stuck: [] },
   readings: 100,
   deadLetters: 1,
   openReadings: 7,
@@ -149,9 +151,17 @@ describe('completion', () => {
 
 describe('status', () => {
   it('is alarmed by damaged files as long as they are there', async () => {
-    const file = { file: '3.sqlite', foundMs: 1.7e12, bytes: 1, salvaged: 9, reason: 'bad page' };
+    const file = {
+      file: '3',
+      was: '3.sqlite',
+      foundMs: 1.7e12,
+      bytes: 1,
+      salvaged: 9,
+      reason: 'bad page',
+    };
     let quarantine = [file, file];
-    await agentThatSays({ status: () => ({ ...STATUS, quarantine }) });
+    const facts = () => ({ ...STATUS, quarantine });
+    await agentThatSays({ status: () => ({ ...facts(), alarms: alarmsOf(facts(), 0) }) });
     expect((await cli(['status', '-c', config])).out).toContain(
       'ALARM     2 damaged files were put aside: `blocktorrent quarantine` says why',
     );

@@ -242,7 +242,11 @@ describe('commands that ask the running agent', () => {
         readings: 12,
         deadLetters: 1,
         openReadings: 2,
-        disk: { usedBytes: 1024, maxBytes: 2048, alarm: 'little room' },
+        disk: { usedBytes: 1024, maxBytes: 2048, droppedReadings: 7, droppedMs: 0 },
+        alarms: [
+          { what: 'disk', about: '', text: 'little room' },
+          { what: 'copies', about: '', text: '2 chunks are here alone' },
+        ],
         anchor: { count: 11, error: null, alarm: null },
         files: { queued: 0, available: 3 },
         uplink: { ciphertextBytes: 1000, sentBytes: 1050, uplinkRatio: 1.05 },
@@ -255,19 +259,23 @@ describe('commands that ask the running agent', () => {
         doors: [],
         quarantine: [],
         brokers: [],
-        problems: [{ id: 9, stage: 'sealed', error: 'no epoch' }],
+        problems: [
+          { id: 9, stage: 'sealed', error: 'no epoch' },
+          { id: 8, stage: 'sealed', error: 'too early' },
+          { id: 7, stage: 'sealed', error: 'no epoch' },
+        ],
       }),
     });
     const { out } = await cli('status', '-c', config);
     expect(out).toContain('Org1MSP/gateway-1 (ingest)');
     expect(out).toContain('12, 2 in the open batch, 1 dead letters since the start');
-    expect(out).toContain('disk      1.0 KiB of 2.0 KiB\nALARM     little room\n');
+    expect(out).toMatch(/^Org1.*\nALARM {5}little room\nALARM {5}2 chunks are here alone\n/);
+    expect(out).toContain('1.0 KiB of 2.0 KiB; 7 readings dropped, the last 1970-01-01');
     expect(out).toContain('anchor    11 readings on the ledger');
-    expect(out).toContain('ALARM     transactions wait for the clock: it is a year ahead\n');
     expect(out).toContain('3 available');
     expect(out).toContain('1.05 times');
-    expect(out).toContain('ALARM     2 files are not available in time, the oldest came 1970');
-    expect(out).toContain('file 9 (sealed): no epoch');
+    expect(out).toContain('problem   2 files, as 9 (sealed): no epoch\n');
+    expect(out).toContain('problem   file 8 (sealed): too early');
   });
 });
 

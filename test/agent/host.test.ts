@@ -57,12 +57,21 @@ describe('the machine', () => {
 });
 
 describe('/readyz', () => {
-  const broker = { url: 'mqtt://b', connected: true, reason: null, sessionsLost: 0 };
-  const well = { epoch: 1, brokers: [broker], disk: null, doors: [], sources: [] };
+  const broker = {
+    url: 'mqtt://b',
+    connected: true,
+    reason: null,
+    sessionsLost: 0,
+    sessionLostMs: null,
+  };
+  const well = {
+    ...{ epoch: 1, ledgerTrouble: null, brokers: [broker], disk: null },
+    ...{ doors: [], sources: [] },
+  };
 
   it('is well where the ledger is known and every broker subscribed', () => {
     expect(readiness(well)).toEqual({ ok: true, reasons: [] });
-    const disk = { admission: 'all', alarm: '9 readings were dropped to make room' } as never;
+    const disk = { admission: 'all', alarm: 'batch 3 is damaged' } as never;
     expect(readiness({ ...well, disk })).toEqual({ ok: true, reasons: [] });
   });
 
@@ -71,8 +80,11 @@ describe('/readyz', () => {
     const brokers = [{ ...broker, connected: false, reason: 'ECONNREFUSED' }];
     const sources = [{ kind: 'folder' as const, name: '/in', reason: 'no permission' }];
     const doors = [{ name: 'overlay', reason: 'EADDRNOTAVAIL' }];
-    expect(readiness({ epoch: null, brokers, disk, doors, sources }).reasons).toEqual([
+    const ledgerTrouble = { sinceMs: 1, reason: 'no peer answers' };
+    const bad = { epoch: null, ledgerTrouble, brokers, disk, doors, sources };
+    expect(readiness(bad).reasons).toEqual([
       expect.stringContaining('the ledger has never been reached'),
+      'the ledger does not answer: no peer answers',
       'not subscribed at mqtt://b: ECONNREFUSED',
       '/in: no permission',
       'overlay does not listen: EADDRNOTAVAIL',

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { alarmsOf } from '@blocktorrent/agent/alarms.ts';
 import { statusText } from '@blocktorrent/agent/cli/status-text.ts';
 import { parseConfig } from '@blocktorrent/agent/config/load.ts';
 import type { AgentStatus } from '@blocktorrent/agent/controls.ts';
@@ -85,16 +86,9 @@ function watched(gateway: TestGateway): Reading[] {
 
 /** Of an agent of which only its links are looked at. */
 const NO_STATUS = {
-  ...{
-    mspId: 'Org1MSP',
-    name: 'a',
-    roles: ['ingest'],
-    epoch: 1,
-    peers: 1,
-    files: {},
-    sources: [],
-    doors: [],
-  },
+  ...{ mspId: 'Org1MSP', name: 'a', roles: ['ingest'], epoch: 1, peers: 1, files: {} },
+  ...{ sources: [], doors: [], stuck: [], quarantine: [], ledgerTrouble: null },
+  ...{ disk: null, anchor: null },
   ...{ uplink: { ciphertextBytes: 0, sentBytes: 0 }, overdue: { count: 0, oldestMs: null } },
   ...{ clock: { waiting: null }, store: null, host: null, upkeep: null, problems: [] },
 } as unknown as AgentStatus;
@@ -260,7 +254,16 @@ describe('MQTT 5', () => {
     const second = await aMosquitto(undefined, { port: first.port });
     const gateway = aGateway(second.url, { broker: "version: '5'" });
     await subscribed(gateway);
-    expect(gateway.gateway.counts().brokers[0]?.sessionsLost).toBe(1);
+    const { sessionsLost, sessionLostMs } = linkOf(gateway) ?? {};
+    expect([sessionsLost, await gateway.metrics.total('ingestSessionsLost')]).toEqual([1, 1]);
+    await gateway.stop();
+    const again = aGateway(second.url, { broker: "version: '5'" });
+    await subscribed(again);
+    // A person has to see it, also after a restart; it is counted once.
+    expect(linkOf(again)).toMatchObject({ sessionsLost, sessionLostMs });
+    expect(await again.metrics.total('ingestSessionsLost')).toBe(0);
+    const status = { ...NO_STATUS, brokers: again.gateway.counts().brokers, alarms: [] };
+    expect(statusText(status)).toMatch(/has forgotten our session once, the last time 2/);
   });
 
   it('shares a subscription between two agents: each message goes to one of them', async () => {
@@ -358,9 +361,10 @@ describe('a topic that the broker does not grant', () => {
     const reason = 'not granted: yard/+: refused with code 128 (Unspecified error)';
     await vi.waitFor(() => expect(linkOf(gateway)).toMatchObject({ connected: false, reason }));
     const status = { ...NO_STATUS, ...gateway.gateway.counts() };
-    expect(statusText(status)).toContain(
-      `\nbrokers   0 of 1 subscribed at\nALARM     broker ${url}`,
-    );
+    const text = statusText({ ...status, alarms: alarmsOf(status, Date.now()) });
+    expect(text).toContain(`\nALARM     broker ${url}: ${reason}`);
+    expect(text).toContain('\nbrokers   0 of 1 subscribed at\n');
+    expect(await gateway.metrics.total('ingestBrokersConnected')).toBe(0);
     expect(readiness(status).reasons.join()).toContain(reason);
     await (await aClient(url)).publishAsync('site/a', '{"value":1}', { qos: 1 });
     await vi.waitFor(() => expect(readings).toHaveLength(1));

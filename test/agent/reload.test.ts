@@ -87,8 +87,13 @@ describe('the status line', () => {
   };
   const clock = { state: 'unknown', waiting: null } as const;
   it('counts files by stage, brokers, and says what the ledger says', () => {
-    const facts = { epoch: 4, peers: 5, files, brokers: [{ connected: true }], stuck: [], clock };
-    expect(statusLine(facts)).toBe(
+    const well = { epoch: 4, peers: 5, files, brokers: [{ connected: true }], stuck: [], clock };
+    const alarms = [
+      { what: 'ledger', about: '', text: 'x' },
+      { what: 'clock', about: '', text: 'y' },
+    ] as const;
+    expect(statusLine({ ...well, alarms })).toMatch(/^1 ALARMS: see blocktorrent status; 3 files/);
+    expect(statusLine({ ...well, alarms: [] })).toBe(
       '3 files under way (1 queued, 2 named), 120 available; brokers 1/1; ledger epoch 4, 5 peers',
     );
   });
@@ -99,6 +104,7 @@ describe('the status line', () => {
       files: { ...files, void: 3 },
       brokers: [],
       stuck: ['x'],
+      alarms: [],
       clock,
     };
     expect(statusLine(facts)).toBe(

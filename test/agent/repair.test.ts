@@ -4,7 +4,7 @@ import { chunkLengthOf, decodeInfo } from '@blocktorrent/protocol/chunking.ts';
 import type { MspId } from '@blocktorrent/protocol/ledger-api.ts';
 import { manifestChunkCount, manifestChunkDigests } from '@blocktorrent/protocol/manifest.ts';
 import { bytesToMove, ownersNow } from '@blocktorrent/protocol/replacement.ts';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Grid } from '../support/grid.ts';
 import type { TrialFile } from '../support/sealed-file.ts';
 import { storeOn } from '../support/stored-files.ts';
@@ -57,6 +57,25 @@ async function expectWhole(files: readonly TrialFile[], missing: readonly MspId[
     }
   }
 }
+
+describe('chunks', () => {
+  it('are not called alone before the ledger can know who has them, and are when nobody else has', async () => {
+    grid = await Grid.start({ organisations: 4, seed });
+    const record = vi.spyOn(grid.ledger, 'record').mockReturnValue(undefined);
+    await storeOn(grid, 1, 100_000);
+    const [call] = record.mock.calls;
+    if (call === undefined) throw new Error('nothing was recorded');
+    const [file, receipts] = call;
+    const has = receipts.map(({ mspId }) => grid.node(mspId).upkeep);
+    const counted = () => has.every((one) => one.status().copies.chunksByHolders[1] !== undefined);
+    await expect.poll(counted, { timeout: 20_000 }).toBe(true);
+    expect(has.map((one) => one.status().alarm)).toEqual(has.map(() => null));
+    record.mockRestore();
+    grid.ledger.record(file, receipts.slice(0, 1));
+    const alarm = () => has[0]?.status().alarm;
+    await expect.poll(alarm, { timeout: 20_000 }).toMatch(/^\d+ chunks are here alone/);
+  }, 60_000);
+});
 
 describe('repair without the source', () => {
   it('moves exactly the minimum when a member is removed, and records who keeps what', async () => {

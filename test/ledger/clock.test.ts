@@ -125,7 +125,8 @@ describe('status', () => {
   it('says that transactions wait, and why', () => {
     const clock = { state: 'unsynchronised', waiting: 'timesyncd has not yet' } as const;
     const files = { available: 0, void: 0 } as AgentStatus['files'];
-    const facts = { epoch: null, peers: 0, files, brokers: [], sources: [], stuck: [], clock };
+    const well = { epoch: null, peers: 0, files, brokers: [], sources: [], stuck: [], clock };
+    const facts = { ...well, alarms: [{ what: 'clock', about: '', text: 'it waits' }] as const };
     expect(statusLine(facts)).toMatch(/^WAITING: timesyncd has not yet; /);
     const status = {
       ...{
@@ -143,6 +144,6 @@ describe('status', () => {
       quarantine: [],
       uplink: { ciphertextBytes: 0, sentBytes: 0 },
     } as unknown as AgentStatus;
-    expect(statusText(status)).toContain('transactions wait for the clock: timesyncd has not yet');
+    expect(statusText(status)).toContain('ALARM     it waits');
   });
 });

@@ -40,6 +40,7 @@ export interface DiskKeeperOptions {
   /** Of the sealed files that wait in the spool. */
   readonly spoolBytes: () => number;
   readonly freeBytes: () => number;
+  readonly nowMs: () => number;
   /** A reading as it would be received now; for the records. */
   readonly blank: () => Omit<Reading, 'seq' | 'topic' | 'payload'>;
   readonly onDropped: (readings: number, where: 'batch' | 'arrival') => void;
@@ -54,6 +55,8 @@ export interface DiskStatus {
   readonly admission: Admission;
   /** Readings lost, in closed batches and on arrival: since this start, and as the newest batches say. */
   readonly droppedReadings: number;
+  /** When the last of them were, ms since 1970; null if none. */
+  readonly droppedMs: number | null;
   /** What needs somebody's attention; null if nothing. */
   readonly alarm: string | null;
 }
@@ -84,6 +87,7 @@ export class DiskKeeper {
   /** What was left out since its last record, which the disk has taken. */
   #arrivals: Arrivals | null = null;
   #dropped = 0;
+  #droppedMs: number | null = null;
   /** Size of the open batch at the last look. */
   #seenBytes = 0;
 
@@ -96,6 +100,7 @@ export class DiskKeeper {
       freeBytes: 0,
       admission: 'all',
       droppedReadings: 0,
+      droppedMs: null,
     } as const;
     this.#status = { ...start, alarm: null };
   }
@@ -103,7 +108,9 @@ export class DiskKeeper {
   /** Hands on the newest readings, and learns from them what was dropped before this start. */
   *learn(readings: Iterable<Reading>): Generator<Reading> {
     for (const reading of readings) {
-      if (reading.topic === DROPPED_TOPIC) this.#dropped += lossIn(reading.payload);
+      const loss = reading.topic === DROPPED_TOPIC ? lossIn(reading.payload) : 0;
+      this.#dropped += loss;
+      if (loss > 0) this.#droppedMs = Math.max(this.#droppedMs ?? 0, reading.receivedMs);
       yield reading;
     }
   }
@@ -152,6 +159,7 @@ export class DiskKeeper {
       freeBytes: freeDisk,
       admission: plan.admission,
       droppedReadings: this.#dropped,
+      droppedMs: this.#droppedMs,
       alarm: this.#alarm(plan.admission),
     };
   }
@@ -221,6 +229,7 @@ export class DiskKeeper {
 
   #count(readings: number, where: 'batch' | 'arrival'): void {
     this.#dropped += readings;
+    this.#droppedMs = this.#options.nowMs();
     this.#options.onDropped(readings, where);
   }
 
@@ -252,7 +261,7 @@ export class DiskKeeper {
     if (admission === 'important') {
       return 'little room: only readings of the highest priority are taken';
     }
-    return this.#dropped === 0 ? null : `${this.#dropped} readings were dropped to make room`;
+    return null;
   }
 }
 

@@ -13,6 +13,7 @@ export function statusText(status: AgentStatus): string {
   const ratio = ciphertextBytes === 0 ? '' : `, ${(sentBytes / ciphertextBytes).toFixed(2)} times`;
   const lines = [
     `${mspId}/${name} (${roles.join(', ')})`,
+    ...status.alarms.map(({ text }) => `ALARM     ${text}`),
     epoch === null ? 'ledger    not seen yet' : `ledger    epoch ${epoch}, ${peers} peers`,
   ];
   if (roles.includes('ingest')) {
@@ -21,32 +22,11 @@ export function statusText(status: AgentStatus): string {
       `readings  ${readings}, ${openReadings} in the open batch, ${deadLetters} dead letters since the start`,
     );
   }
-  lines.push(...sourceLines(status));
-  for (const { name, reason } of status.doors) {
-    lines.push(`ALARM     ${name} does not listen yet: ${reason}`);
-  }
-  if (status.disk !== null) {
-    const { usedBytes, maxBytes, alarm } = status.disk;
-    lines.push(`disk      ${bytesText(usedBytes)} of ${bytesText(maxBytes)}`);
-    if (alarm !== null) lines.push(`ALARM     ${alarm}`);
-  }
-  if (status.quarantine.length > 0) {
-    const { length } = status.quarantine;
-    const files = length === 1 ? '1 damaged file was' : `${length} damaged files were`;
-    lines.push(`ALARM     ${files} put aside: \`blocktorrent quarantine\` says why`);
-  }
+  lines.push(...brokerLines(status));
+  if (status.disk !== null) lines.push(diskLine(status.disk));
   if (status.anchor !== null) {
-    const { count, alarm } = status.anchor;
+    const { count } = status.anchor;
     lines.push(`anchor    ${count === null ? 'none yet' : `${count} readings`} on the ledger`);
-    if (alarm !== null) lines.push(`ALARM     ${alarm}`);
-  }
-  if (status.overdue.count > 0) {
-    const { count, oldestMs } = status.overdue;
-    const since = oldestMs === null ? '' : `, the oldest came ${timeText(oldestMs)}`;
-    lines.push(`ALARM     ${count} files are not available in time${since}`);
-  }
-  if (status.clock.waiting !== null) {
-    lines.push(`ALARM     transactions wait for the clock: ${status.clock.waiting}`);
   }
   const counts = stages.map(([stage, count]) => `${count} ${stage}`).join(', ');
   lines.push(`files     ${counts === '' ? 'none yet' : counts}`);
@@ -59,29 +39,46 @@ export function statusText(status: AgentStatus): string {
   }
   if (status.host !== null) lines.push(`machine   ${hostText(status.host)}`);
   if (status.upkeep !== null) lines.push(...upkeepLines(status.upkeep));
-  for (const { id, stage, error } of problems)
-    lines.push(`problem   file ${id} (${stage}): ${error}`);
-  return lines.join('\n');
+  return [...lines, ...problemLines(problems)].join('\n');
 }
 
-/** Brokers, and whatever gives no readings now. */
-function sourceLines({ brokers, sources }: Pick<AgentStatus, 'brokers' | 'sources'>): string[] {
-  const lines: string[] = [];
-  if (brokers.length > 0) {
-    const count = brokers.filter(({ connected }) => connected).length;
-    lines.push(`brokers   ${count} of ${brokers.length} subscribed at`);
+/** Brokers, and what they have lost, also long ago. */
+function brokerLines({ brokers }: Pick<AgentStatus, 'brokers'>): string[] {
+  if (brokers.length === 0) return [];
+  const count = brokers.filter(({ connected }) => connected).length;
+  return [
+    `brokers   ${count} of ${brokers.length} subscribed at`,
+    ...brokers
+      .filter(({ sessionsLost }) => sessionsLost > 0)
+      .map(({ url, sessionsLost, sessionLostMs }) => {
+        const times = sessionsLost === 1 ? 'once' : `${sessionsLost} times`;
+        const last = sessionLostMs === null ? '' : `, the last time ${timeText(sessionLostMs)}`;
+        return `          ${url} has forgotten our session ${times}${last}`;
+      }),
+  ];
+}
+
+function diskLine({ usedBytes, maxBytes, ...disk }: NonNullable<AgentStatus['disk']>): string {
+  const last = disk.droppedMs === null ? '' : `, the last ${timeText(disk.droppedMs)}`;
+  const dropped =
+    disk.droppedReadings > 0 ? `; ${disk.droppedReadings} readings dropped${last}` : '';
+  return `disk      ${bytesText(usedBytes)} of ${bytesText(maxBytes)}${dropped}`;
+}
+
+/** One line for all files that wait for the same thing at the same stage. */
+function problemLines(problems: AgentStatus['problems']): string[] {
+  const alike = new Map<string, { readonly ids: number[]; readonly text: string }>();
+  for (const { id, stage, error } of problems) {
+    const text = `(${stage}): ${error}`;
+    const known = alike.get(text);
+    if (known === undefined) alike.set(text, { ids: [id], text });
+    else known.ids.push(id);
   }
-  for (const { url, connected, reason, sessionsLost } of brokers) {
-    if (!connected) lines.push(`ALARM     broker ${url}: ${reason ?? 'not subscribed yet'}`);
-    if (sessionsLost > 0) {
-      const times = sessionsLost === 1 ? 'once' : `${sessionsLost} times`;
-      lines.push(`ALARM     broker ${url} forgot our session, and what it kept for us: ${times}`);
-    }
-  }
-  for (const { kind, name, reason } of sources) {
-    if (reason !== null) lines.push(`ALARM     ${kind} ${name}: ${reason}`);
-  }
-  return lines;
+  return [...alike.values()].map(({ ids, text }) => {
+    const [first] = ids;
+    const files = ids.length === 1 ? `file ${first}` : `${ids.length} files, as ${first}`;
+    return `problem   ${files} ${text}`;
+  });
 }
 
 /** Memory and disk always; temperature, throttling and wear where they are known. */

@@ -2,9 +2,9 @@
 import type { UpkeepStatus } from '../store/upkeep.ts';
 import { bytesText } from './output.ts';
 
-/** Lines of `copies`, `repair`, `scrub` and `challenge`, and an alarm where there is one. */
+/** Lines of `copies`, `repair`, `scrub` and `challenge`. */
 export function upkeepLines(status: UpkeepStatus): string[] {
-  const { copies, repair, scrub, challenges, alarm } = status;
+  const { copies, repair, scrub, challenges } = status;
   const rows = Object.entries(copies.chunksByHolders)
     .map(([holders, chunks]) => `${chunks} chunks at ${holders} organisations`)
     .toReversed();
@@ -30,6 +30,5 @@ export function upkeepLines(status: UpkeepStatus): string[] {
       `${scrub.lost} chunks found rotten or gone, ${scrub.open} not yet replaced`,
     `challenge ${right} right, ${wrong} wrong, ${lost} lost, ${silent} silent` +
       (doubts.length === 0 ? '' : `; waiting for ${doubts.join(', ')}`),
-    ...(alarm === null ? [] : [`ALARM     ${alarm}`]),
   ];
 }

@@ -23,6 +23,8 @@ export interface MqttSourceOptions {
   readonly filters: readonly string[];
   /** What the session was subscribed to before; unsubscribed from where it is no more in `filters`. */
   readonly subscribed?: SubscriptionMemory;
+  /** Keeps what is known of sessions that the broker has forgotten. */
+  readonly losses?: SessionLossMemory;
   readonly version: 'auto' | '4' | '5';
   /** Asked for at each connection, so that a password or a certificate may change; may throw. */
   readonly credentials?: () => MqttCredentials;
@@ -61,6 +63,19 @@ export interface SubscriptionMemory {
   put(filters: readonly string[]): void;
 }
 
+/** Sessions that a broker had forgotten when we came back: what it kept for us is gone. */
+export interface SessionLosses {
+  readonly count: number;
+  /** The last time, ms since 1970. */
+  readonly lastMs: number | null;
+}
+
+/** The same over restarts: a person has to see it. */
+export interface SessionLossMemory {
+  get(): SessionLosses;
+  put(losses: SessionLosses): void;
+}
+
 /** For status. */
 export interface MqttSourceState {
   readonly url: string;
@@ -75,8 +90,10 @@ export interface MqttSourceState {
   readonly reason: string | null;
   /** What the broker did not grant as asked: filter and reason. */
   readonly refused: readonly string[];
-  /** Sessions that the broker had forgotten when we came back: what it kept for us is gone. */
+  /** Sessions that the broker had forgotten, since the first start. */
   readonly sessionsLost: number;
+  /** The last time, ms since 1970. */
+  readonly sessionLostMs: number | null;
 }
 
 /** Every default of the source. */
@@ -112,6 +129,7 @@ export class MqttSource {
       ...options.backoff,
       random: options.random,
     });
+    const { count, lastMs } = options.losses?.get() ?? { count: 0, lastMs: null };
     this.#state = {
       url: options.url,
       connected: false,
@@ -120,7 +138,8 @@ export class MqttSource {
       connections: 0,
       reason: 'not started',
       refused: [],
-      sessionsLost: 0,
+      sessionsLost: count,
+      sessionLostMs: lastMs,
     };
   }
 
@@ -179,7 +198,7 @@ export class MqttSource {
     const { subscribed } = this.#options;
     const before = subscribed?.get() ?? [];
     if (!sessionPresent && (before.length > 0 || connections > 0)) {
-      this.#setState({ sessionsLost: this.#state.sessionsLost + 1 });
+      this.#noteLoss();
       log.warn('the broker has forgotten our session, and what it kept for us', { url });
     }
     if (status !== undefined) this.#announce(connection, status);
@@ -198,6 +217,14 @@ export class MqttSource {
       // The connection has ended; its end says why.
       (error: unknown) => log.warn('subscription without answer', { url, error }),
     );
+  }
+
+  #noteLoss(): void {
+    const { losses, clock } = this.#options;
+    const sessionsLost = this.#state.sessionsLost + 1;
+    const sessionLostMs = clock.nowMs();
+    this.#setState({ sessionsLost, sessionLostMs });
+    losses?.put({ count: sessionsLost, lastMs: sessionLostMs });
   }
 
   /** A broker may keep sessions for less than it is asked: what came meanwhile is then gone. */

@@ -17,8 +17,8 @@ export interface RawEvents {
   readonly stream: CloseableAsyncIterable<ChaincodeEvent>;
   /** After so long the stream is given up for one at a better peer; null: this one is best. */
   readonly leaveAfterMs: number | null;
-  /** The stream is over. */
-  readonly onEnd: () => void;
+  /** The stream is over: why it broke, or null where we left it. */
+  readonly onEnd: (broke: string | null) => void;
 }
 
 /**
@@ -99,6 +99,7 @@ async function* untilBroken(
   }
   const { stream, leaveAfterMs, onEnd } = raws;
   let leaving = false;
+  let broke: string | null = null;
   const close = () => {
     leaving = true;
     stream.close();
@@ -110,19 +111,21 @@ async function* untilBroken(
     while (!signal.aborted) {
       const next = await iterator.next();
       if (next.done === true) {
+        if (!leaving) broke = 'the peer ended the stream of events';
         return;
       }
       yield next.value;
     }
   } catch (error) {
     if (!leaving) {
-      log.warn('event stream broke, reconnecting', { reason: String(error) });
+      broke = String(error);
+      log.warn('event stream broke, reconnecting', { reason: broke });
     }
   } finally {
     clearTimeout(timer);
     signal.removeEventListener('abort', close);
     stream.close();
-    onEnd();
+    onEnd(signal.aborted ? null : broke);
   }
 }
 

@@ -43,12 +43,17 @@ import {
   type LedgerEvent,
   type SubmitOptions,
 } from './ledger.ts';
+import type { LedgerWatch } from './ledger-watch.ts';
 
 /** Pause before the commit status is asked for again. */
 const STATUS_PAUSE_MS = 200;
 /** Events come from another peer than the first for so long before the first is tried again. */
 const HOME_AFTER_MS = 30_000;
 const NO_LOG: EventLog = { warn: () => undefined };
+
+/** Who hears how the stream of events fares. */
+type StreamWatch = Pick<LedgerWatch, 'streamOpened' | 'streamEnded'>;
+const NOBODY: StreamWatch = { streamOpened: () => undefined, streamEnded: () => undefined };
 
 /** Where a transaction lives. */
 interface Target {
@@ -79,11 +84,12 @@ export class FabricLedger implements Ledger {
   readonly #connections: readonly FabricConnection[];
   readonly #identity: IdentityKey;
   readonly #log: EventLog;
+  readonly #watch: StreamWatch;
   readonly #closing = new AbortController();
   /** Where events come from now. What they tell of can be read there; another peer may be behind. */
   #following: FabricConnection | null = null;
 
-  constructor(config: FabricLedgerConfig, log: EventLog = NO_LOG) {
+  constructor(config: FabricLedgerConfig, log: EventLog = NO_LOG, watch: StreamWatch = NOBODY) {
     const own = config.peers.filter((peer) => peer.mspId === config.mspId);
     const others = config.peers.filter((peer) => peer.mspId !== config.mspId);
     this.mspId = config.mspId;
@@ -94,6 +100,7 @@ export class FabricLedger implements Ledger {
     );
     this.#identity = new IdentityKey(config);
     this.#log = log;
+    this.#watch = watch;
   }
 
   async evaluate<T extends TransactionName>(name: T, argument: Argument<T>): Promise<Result<T>> {
@@ -153,21 +160,28 @@ export class FabricLedger implements Ledger {
       async (checkpoint, startBlock, failed) => {
         // Our own peer first; the next one after each stream that broke before it gave anything.
         const order = connections.map((_, i) => connections[(failed + i) % connections.length]);
+        let reason = 'no peer is configured';
         for (const connection of order) {
-          const gateway = await connection?.gateway(connectMs, true).catch(() => null);
+          const gateway = await connection?.gateway(connectMs, true).catch((error: unknown) => {
+            reason = error instanceof Error ? error.message : String(error);
+            return null;
+          });
           if (connection === undefined || gateway == null) continue;
           const start = startBlock === undefined ? {} : { startBlock };
           const network = gateway.getNetwork(channel);
           const stream = await network.getChaincodeEvents(chaincode, { checkpoint, ...start });
           this.#following = connection;
+          this.#watch.streamOpened();
           return {
             stream,
             leaveAfterMs: connection === connections[0] ? null : HOME_AFTER_MS,
-            onEnd: () => {
+            onEnd: (broke) => {
               this.#following = null;
+              this.#watch.streamEnded(broke);
             },
           };
         }
+        if (!signal.aborted) this.#watch.streamEnded(reason);
         return null;
       },
       { ...options, signal, channel },

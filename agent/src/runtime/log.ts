@@ -113,7 +113,7 @@ export const silentLog: Log = {
 const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
 
 /** Fields that say whom or what a line is about: another one's trouble is no repetition. */
-const ABOUT = ['url', 'mspId', 'owner', 'source', 'folder', 'listener', 'code'];
+const ABOUT = ['what', 'url', 'mspId', 'owner', 'source', 'folder', 'listener', 'code'];
 
 /** What a log and its children share, and the component of this one. */
 interface Shared {

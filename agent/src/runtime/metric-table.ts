@@ -18,6 +18,7 @@ const SHORT_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 const LONG_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900];
 
 export const METRICS = {
+  alarms: gauge('Alarms that there are now, by what they are about; `status` tells them.', 'what'),
   // ingest
   ingestReadingsReceived: counter('Readings that arrived over MQTT, also those sent again.'),
   ingestReadingsCommitted: counter('Readings that are durable in the open batch.'),
@@ -30,8 +31,7 @@ export const METRICS = {
   ingestCommitFailures: counter('Group commits that failed; their readings come again.'),
   ingestReadingsHeld: gauge('Readings received and not yet durable.'),
   ingestCommitSeconds: histogram('Time of one group commit, its sync included.', SHORT_SECONDS),
-  ingestPublishToDurableSeconds: histogram('From arrival to durable.', SHORT_SECONDS),
-  ingestBrokersConnected: gauge('MQTT brokers that are connected now.'),
+  ingestBrokersConnected: gauge('MQTT brokers that are subscribed at now.'),
   ingestReconnects: counter('Connections to a broker that had to be made again.'),
   ingestTableRows: counter('Rows of tables that have become readings.'),
   ingestFolderFiles: counter('Files taken from watched folders.'),

@@ -28,6 +28,8 @@ export interface CopiesStatus {
   readonly chunksByHolders: Readonly<Record<number, number>>;
   /** Fewest holders that any of them has; null without chunks. */
   readonly fewest: number | null;
+  /** Those of recorded files that nobody else is known to have. Before that, nobody can be known. */
+  readonly alone: number;
 }
 
 export class Copies {
@@ -88,12 +90,20 @@ export class Copies {
     const rows = this.#db
       .prepare('SELECT holders, sum(chunks) AS chunks FROM spread GROUP BY holders')
       .all() as { holders: number; chunks: number }[];
+    const alone = this.#db
+      .prepare(
+        `SELECT coalesce(sum(chunks), 0) FROM spread
+         WHERE holders = 1 AND fileId IN (SELECT fileId FROM copy)`,
+      )
+      .pluck()
+      .get() as number;
     const epoch = membership.epochOf(membership.epoch());
     const wanted = epoch === null ? 0 : ownerCountOf(epoch, membership.policy().replicas);
     return {
       wanted,
       chunksByHolders: Object.fromEntries(rows.map(({ holders, chunks }) => [holders, chunks])),
       fewest: rows.length === 0 ? null : Math.min(...rows.map(({ holders }) => holders)),
+      alone,
     };
   }
 

@@ -204,8 +204,7 @@ function isKnown(membership: Membership): boolean {
   }
 }
 
-function alarmOf({ chunksByHolders }: CopiesStatus, { open }: ScrubStatus): string | null {
-  const alone = chunksByHolders[1] ?? 0;
+function alarmOf({ alone }: CopiesStatus, { open }: ScrubStatus): string | null {
   const alarms = [
     ...(open > 0 ? [`${open} chunks are rotten or gone, and not yet replaced`] : []),
     ...(alone > 0

@@ -41,7 +41,7 @@ export const topCommand: CliCommand = {
           if (output.live) {
             output.screen(`${timeText(Date.now())}  ${rates}\n${statusText(status)}`);
           } else {
-            const line = statusLine({ ...status, stuck: [] });
+            const line = statusLine(status);
             output.line(
               status,
               `${timeText(Date.now())}  ${line}${rates === '' ? '' : `; ${rates}`}`,
