@@ -35,11 +35,12 @@ import {
 } from './ingest/table-source.ts';
 import { Taps } from './ingest/taps.ts';
 import { linkOf, memoriesOf, statusTopicOf } from './mqtt-link.ts';
+import { openQuarantine } from './open-quarantine.ts';
 import { systemClock } from './runtime/clock.ts';
 import { folderBytes, freeBytes } from './runtime/disk-space.ts';
 import type { Stage } from './runtime/file-queue.ts';
 import type { Metrics } from './runtime/metrics.ts';
-import { Quarantine } from './runtime/quarantine.ts';
+import type { Quarantine } from './runtime/quarantine.ts';
 import { type Database, openDatabase, openReadOnly, openSound } from './runtime/sqlite.ts';
 
 /** How often age is looked at, at most. */
@@ -91,6 +92,8 @@ export class Gateway {
   readonly #rebirths: Rebirths;
   readonly #clockSynchronised: () => boolean;
   #deadLetters = 0;
+  /** Closed batches may be missing in the queue, for what the disk said. */
+  #isUnqueued = false;
   /** Why the open batch could not be closed when that was due. */
   #closeFailure: string | null = null;
   /** What the metrics know of the brokers. */
@@ -187,7 +190,12 @@ export class Gateway {
     this.#rotateIfDue();
     const checkMs = Math.min(ROTATE_CHECK_MS_MAX, this.#house.config.batch.maxAgeMs / 4);
     this.#timer = setInterval(() => this.#rotateIfDue(), checkMs);
-    this.#diskTimer = setInterval(() => this.#checkDisk(), DISK_CHECK_MS);
+    this.#diskTimer = setInterval(() => {
+      this.#checkDisk();
+      if (!this.#isUnqueued) return;
+      this.queueAgain();
+      this.#wake();
+    }, DISK_CHECK_MS);
     this.#anchorer.start();
     for (const source of this.#sources) source.start();
     for (const table of this.#tables) table.start();
@@ -212,9 +220,12 @@ export class Gateway {
     this.#closed(this.#store.closeCurrent(), 'asked');
   }
 
-  /** Every closed batch is in the queue: new ones, and those whose last try was given up. */
+  /**
+   * Every closed batch is in the queue: new ones, and those whose last try was given up. Where the disk
+   * does not take that now, it is tried again.
+   */
   queueAgain(): void {
-    for (const closed of this.#store.list()) this.#enqueue(closed);
+    this.#isUnqueued = !this.#enqueue(this.#store.list());
   }
 
   /** A batch is available on the ledger: our copy may go. */
@@ -276,7 +287,7 @@ export class Gateway {
     this.#house.metrics.add('batchesClosed', 1, { reason });
     this.#house.log.info('batch closed', { batch: closed.batch, readings: closed.count, reason });
     this.#logOpen();
-    this.#enqueue(closed);
+    if (!this.#enqueue([closed])) this.#isUnqueued = true;
     this.#checkDisk();
     this.#wake();
   }
@@ -382,8 +393,18 @@ export class Gateway {
     };
   }
 
-  #enqueue({ batch, path }: ClosedBatch): void {
-    this.#house.queue.add({ kind: 'batch', inputPath: path, batch, recipients: [] });
+  /** Whether the disk took it. */
+  #enqueue(batches: readonly ClosedBatch[]): boolean {
+    const { queue, log } = this.#house;
+    try {
+      for (const { batch, path: inputPath } of batches) {
+        queue.add({ kind: 'batch', inputPath, batch, recipients: [] });
+      }
+      return true;
+    } catch (error) {
+      if (!this.#isUnqueued) log.error('closed batches cannot be queued yet', { error });
+      return false;
+    }
   }
 
   #tableSource(table: Table, memory: DecoderMemory): TableSource {
@@ -441,15 +462,6 @@ export class Gateway {
       commitFailed: () => metrics.add('ingestCommitFailures', 1),
     };
   }
-}
-
-/** Where damaged files of this agent go. */
-export function openQuarantine(config: Config): Quarantine {
-  return new Quarantine({
-    folder: join(config.dataDir, 'quarantine'),
-    maxBytes: () => config.batch.disk.quarantineMaxBytes,
-    nowMs: systemClock.nowMs,
-  });
 }
 
 /** The store, as long as there is room for more, and not before what decoders have learnt. */

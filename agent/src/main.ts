@@ -17,7 +17,7 @@ import { DUTY_LIST_MIGRATION, DutyList } from './consortium/duty-list.ts';
 import { type AgentStatus, type ControlsOptions, controlRoutes, NO_GATEWAY } from './controls.ts';
 import { runEventLoop } from './event-loop.ts';
 import { makeFolders } from './folders.ts';
-import { type Gateway, makeGateway, openQuarantine } from './gateway.ts';
+import { type Gateway, makeGateway } from './gateway.ts';
 import type { House } from './house.ts';
 import { WATCHED_FOLDER_MIGRATION, type WatchedFolder } from './ingest/watched-folder.ts';
 import { makeStore } from './keeping.ts';
@@ -29,7 +29,9 @@ import {
   gaugeUpkeep,
   measuredLedger,
   overdueOf,
+  waitingForOwners,
 } from './measure.ts';
+import { openQuarantine } from './open-quarantine.ts';
 import { pipeline } from './pipeline.ts';
 import { exportTorrent, OwnersDirectory, serveReaders } from './readers.ts';
 import { readiness } from './readiness.ts';
@@ -73,6 +75,8 @@ const SEAL_MS_MAX = 3_600_000;
 const TRANSACTIONS_IN_HAND_MAX = 20;
 /** Of `state.sqlite`. */
 const STATE_MIGRATIONS = [...FILE_QUEUE_MIGRATIONS, DUTY_LIST_MIGRATION, WATCHED_FOLDER_MIGRATION];
+/** Files of one kind that `status` names as problems. */
+const PROBLEMS_MAX = 100;
 /** How often the gauges are set. */
 const GAUGES_MS = 5_000;
 
@@ -151,6 +155,8 @@ async function startAgent(
     folder: join(config.dataDir, 'spool'),
     queue,
     maxBytes: () => config.batch.disk.maxBytes * SPOOL_SHARE_MAX,
+    quarantine: openQuarantine(config),
+    log: log.child({ component: 'spool' }),
   });
   spool.sweep();
   const house = makeHouse({ config, log, metrics, queue, spool, ledger, view, net, clock });
@@ -196,10 +202,10 @@ async function startAgent(
   const gateway = makeGateway(house, wake);
   const advanced = (file: QueuedFile) => {
     countFile(file, metrics);
-    house.spool.tidy(file);
-    if (file.stage === 'available') gateway?.batchAvailable();
     if (file.stage === 'void') gateway?.queueAgain();
     wake();
+    house.spool.tidy(file);
+    if (file.stage === 'available') gateway?.batchAvailable();
   };
   if (gateway !== null) await lifecycle.start({ ...bound(gateway), name: 'gateway' });
   const folders = makeFolders(house, state, wake);
@@ -381,9 +387,6 @@ function statusOf(
   upkeep: Upkeep | null,
 ): Omit<AgentStatus, 'sources' | 'host' | 'doors' | 'alarms' | 'ledgerTrouble' | 'stuck'> {
   const { config, view, queue } = house;
-  const problems = queue.list(200).flatMap(({ id, stage, error }) => {
-    return error === null ? [] : [{ id, stage, error }];
-  });
   return {
     mspId: config.organisation.mspId,
     name: config.name,
@@ -398,7 +401,7 @@ function statusOf(
     overdue: overdueOf(house),
     store: store?.status() ?? null,
     upkeep: view.known ? (upkeep?.status() ?? null) : null,
-    problems,
+    problems: [...queue.problems(PROBLEMS_MAX), ...waitingForOwners(house)],
   };
 }
 

@@ -2,6 +2,7 @@
  * What is counted of the parts that do not count themselves: the ledger's transactions, the store's
  * events, the state of the queue and the sockets. Names are those of `runtime/metric-table.ts`.
  */
+import type { AgentStatus } from './controls.ts';
 import type { House } from './house.ts';
 import type { Ledger, LedgerEvent } from './ledger/ledger.ts';
 import { systemClock } from './runtime/clock.ts';
@@ -79,6 +80,23 @@ export function countFile(file: QueuedFile, metrics: Metrics): void {
 /** Files that should be available by now, and are neither that nor given up. */
 export function overdueOf({ config, queue }: House): ReturnType<FileQueue['overdue']> {
   return queue.overdue(systemClock.nowMs() - config.distribute.availableWithinMs);
+}
+
+/** Files that are overdue because owners have not signed for them, and which: no failure of ours. */
+export function waitingForOwners({
+  config,
+  queue,
+  progress,
+}: Pick<House, 'config' | 'queue' | 'progress'>): AgentStatus['problems'] {
+  const beforeMs = systemClock.nowMs() - config.distribute.availableWithinMs;
+  return [...progress].flatMap(([id, { states, chunkCount, chunksCovered }]) => {
+    const { stage, error, createdMs } = queue.get(id);
+    if (stage !== 'named' || error !== null || createdMs >= beforeMs) return [];
+    const owners = Object.entries(states).filter(([, state]) => state !== 'done');
+    const waited = owners.map(([mspId, state]) => `${mspId} (${state})`).join(', ');
+    const covered = `${chunksCovered} of ${chunkCount} chunks have enough receipts`;
+    return [{ id, stage, error: `distribute: waits for ${waited}; ${covered}` }];
+  });
 }
 
 /** Sets the gauges to how things stand now. */

@@ -23,23 +23,25 @@ import {
 import type { House } from './house.ts';
 import { depositKey } from './record/deposit.ts';
 import { nameFile, signedManifestOf } from './record/name.ts';
-import { recordFiles } from './record/record.ts';
+import { outlived, recordFiles } from './record/record.ts';
 import { type ReissueTimes, settleFile } from './record/settle.ts';
 import type { FilePatch, QueuedFile } from './runtime/file-queue.ts';
-import { type GivenUp, GiveUp, type StageStep } from './runtime/stage-runner.ts';
+import { type GivenUp, GiveUp, type StageStep, type Waits } from './runtime/stage-runner.ts';
 import { SealError, type SealFileOptions, sealFile } from './seal/seal.ts';
 
 /** Deposits under way at once: those that wait together share a transaction. */
 const DEPOSITS_AT_ONCE = 100;
 /** Files recorded by one transaction at most. */
 const RECORDS_AT_ONCE = 20;
+const SPOOL_IS_FULL =
+  'what is sealed, and not yet with owners and ledger, takes its half of batch.disk.maxBytes';
 
 export function pipeline(house: House): StageStep[] {
   const { config } = house;
   const reissued: ReissueTimes = new Map();
   return [
     step('seal', 'queued', 'sealed', { inOrder: true }, async (file, signal) =>
-      house.spool.isFull() ? 'wait' : seal(file, house, signal),
+      house.spool.isFull() ? { waitsFor: SPOOL_IS_FULL } : seal(file, house, signal),
     ),
     step('name', 'sealed', 'named', { inOrder: true }, (file) => nameFile(file, house.record)),
     step(
@@ -47,10 +49,10 @@ export function pipeline(house: House): StageStep[] {
       'named',
       'distributed',
       { concurrency: config.distribute.filesInFlight },
-      (file, signal) => spread(file, house, signal),
+      (file, signal) => untilOver(file, house, signal, (until) => spread(file, house, until)),
     ),
-    step('deposit', 'distributed', 'deposited', { concurrency: DEPOSITS_AT_ONCE }, (file) =>
-      depositKey(file, house.record),
+    step('deposit', 'distributed', 'deposited', { concurrency: DEPOSITS_AT_ONCE }, async (file) =>
+      isOver(file, house) ? outlived(file) : depositKey(file, house.record),
     ),
     {
       name: 'record',
@@ -72,7 +74,7 @@ function step(
   from: StageStep['from'],
   to: StageStep['to'],
   { concurrency = 1, inOrder = false }: { concurrency?: number; inOrder?: boolean },
-  work: (file: QueuedFile, signal: AbortSignal) => Promise<FilePatch | 'wait' | GivenUp>,
+  work: (file: QueuedFile, signal: AbortSignal) => Promise<FilePatch | 'wait' | Waits | GivenUp>,
 ): StageStep {
   return {
     name,
@@ -144,6 +146,36 @@ async function distributed(options: DistributeOptions): Promise<DistributeResult
   } catch (error) {
     if (!(error instanceof DistributeError) || error.code === 'aborted') throw error;
     throw new GiveUp(`the sealed file is damaged: ${error.message}`, { cause: error });
+  }
+}
+
+/** Whether the ledger takes no record of the file any more, whatever becomes of it. */
+function isOver({ epoch }: QueuedFile, { record }: House): boolean {
+  return epoch !== null && !record.takesEpoch(epoch);
+}
+
+/**
+ * Does the work for as long as it is of use: where the file's epoch is over, owners may be waited for
+ * that the consortium has let go.
+ */
+async function untilOver(
+  file: QueuedFile,
+  house: House,
+  signal: AbortSignal,
+  work: (until: AbortSignal) => Promise<FilePatch>,
+): Promise<FilePatch | GivenUp> {
+  if (isOver(file, house)) return outlived(file);
+  const over = new AbortController();
+  const endWatch = house.view.onChange(() => {
+    if (isOver(file, house)) over.abort();
+  });
+  try {
+    return await work(AbortSignal.any([signal, over.signal]));
+  } catch (error) {
+    if (over.signal.aborted && !signal.aborted) return outlived(file);
+    throw error;
+  } finally {
+    endWatch();
   }
 }
 

@@ -3,12 +3,15 @@
  *
  * Always holds: what is the only copy of a batch's readings (its own file was dropped to make room)
  * stays until it is sealed anew; everything else goes with the file's stage, after a crash at the
- * next start.
+ * next start. What a queue that was lost has left there has no key any more: it is put aside, since
+ * it would take its part of the budget for ever, or be overwritten under a number that comes again.
  */
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { folderBytes } from './runtime/disk-space.ts';
 import type { FileQueue, QueuedFile } from './runtime/file-queue.ts';
+import type { Log } from './runtime/log.ts';
+import type { Quarantine } from './runtime/quarantine.ts';
 
 export interface SpoolOptions {
   /** Is there. */
@@ -16,10 +19,15 @@ export interface SpoolOptions {
   readonly queue: FileQueue;
   /** What may be sealed ahead of owners and ledger, in bytes. */
   readonly maxBytes: () => number;
+  readonly quarantine: Pick<Quarantine, 'take'>;
+  readonly log: Log;
 }
 
 /** `<id>.age`, and what a crash leaves of making it. */
 const FILE_NAME = /^([1-9]\d{0,14})\.age(\.partial|\.zst)?$/;
+
+const KEY_IS_GONE =
+  'the queue does not know it: its key was in a state.sqlite that is gone, and only who else it was sealed to can open it';
 
 export class Spool {
   readonly #options: SpoolOptions;
@@ -53,16 +61,32 @@ export class Spool {
     }
   }
 
-  /** At the start: what a crash has left of files that have moved on. */
+  /** At the start: what a crash has left. Throws nothing that the disk may say of one file. */
   sweep(): void {
-    const { queue } = this.#options;
     for (const name of readdirSync(this.folder)) {
-      const id = Number(FILE_NAME.exec(name)?.[1] ?? 0);
-      // What a queue that was lost knew is left alone.
-      if (id === 0 || !queue.has(id)) continue;
+      try {
+        this.#sweepOne(name);
+      } catch (error) {
+        this.#options.log.error('a sealed file that is over could not be removed', { name, error });
+      }
+    }
+  }
+
+  #sweepOne(name: string): void {
+    const { queue, quarantine, log } = this.#options;
+    const [, digits = '', unfinished] = FILE_NAME.exec(name) ?? [];
+    const id = Number(digits);
+    if (id === 0) return;
+    const path = join(this.folder, name);
+    if (unfinished !== undefined) rmSync(path);
+    else if (queue.has(id)) {
       const { stage } = queue.get(id);
-      const isOver = stage === 'available' || (stage === 'void' && !queue.isToSealAgain(id));
-      if (isOver) rmSync(join(this.folder, name), { force: true });
+      // One that is queued is sealed from the start: what was made of it would only take up room.
+      const isOver = stage === 'queued' || stage === 'available' || stage === 'void';
+      if (isOver && !queue.isToSealAgain(id)) rmSync(path);
+    } else {
+      quarantine.take(path, { reason: KEY_IS_GONE, salvaged: null });
+      log.error('a sealed file was put into quarantine', { name, reason: KEY_IS_GONE });
     }
   }
 }

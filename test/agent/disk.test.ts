@@ -6,6 +6,7 @@ import { BatchStore } from '@blocktorrent/agent/batch/batch-store.ts';
 import { DiskKeeper, DROPPED_TOPIC } from '@blocktorrent/agent/batch/disk-keeper.ts';
 import {
   type BatchOnDisk,
+  type BatchSafety,
   type DiskLimits,
   planDisk,
 } from '@blocktorrent/agent/batch/disk-plan.ts';
@@ -93,11 +94,11 @@ afterEach(async () => {
 
 /** A keeper over a real store, with what the test says of the rest. */
 function keeperOf(store: BatchStore, limits: DiskLimits, safe: readonly number[] = []) {
-  const world = { limits, lost: 0, freeBytes: 1e9 };
+  const world = { limits, lost: 0, freeBytes: 1e9, safety: 'unsealed' as BatchSafety };
   const keeper = new DiskKeeper({
     store,
     limits: () => world.limits,
-    safetyOf: (batch) => (safe.includes(batch) ? 'available' : 'unsealed'),
+    safetyOf: (batch) => (safe.includes(batch) ? 'available' : world.safety),
     priorityOfRule: (rule) => (rule === null ? 0 : 5),
     priorityOfTopic: (topic) => (topic.startsWith('alarm') ? 9 : 5),
     priorityMax: 9,
@@ -184,6 +185,30 @@ describe('the keeper', () => {
     for (let look = 0; look < 3; look += 1) keeper.check();
     expect(store.list().map(({ batch }) => batch)).toEqual([2]);
     expect(error).not.toHaveBeenCalled();
+  });
+
+  it('records a loss where what was sealed, and could not be unlinked, has been given up since', () => {
+    const store = filled(2);
+    const { keeper, world } = keeperOf(store, {
+      ...{ ...LIMITS, reserveBytes: 0, maxBytes: 1.5 * sizeOf(store) },
+    });
+    world.safety = 'sealed';
+    const drop = vi.spyOn(store, 'drop').mockImplementation(() => {
+      throw new Error('EIO');
+    });
+    for (let look = 0; look < 2; look += 1) keeper.check();
+    drop.mockRestore();
+    world.safety = 'unsealed';
+    for (let look = 0; look < 2; look += 1) keeper.check();
+    expect(store.list()).toEqual([]);
+    const sealed = records(store).map((record) => [record.batch, record.sealed]);
+    expect(sealed).toEqual([
+      [1, true],
+      [2, true],
+      [1, false],
+      [2, false],
+    ]);
+    expect(world.lost).toBe(20);
   });
 
   it('drops the newest one where it is available before any that is not', () => {
@@ -328,7 +353,8 @@ describe('sealing', () => {
     const [seal] = pipeline({ config, spool: { isFull: () => true } } as unknown as House);
     const file = { inputPath: join(folder, 'gone'), identity: null } as QueuedFile;
     const { signal } = new AbortController();
-    expect([seal?.name, await seal?.run([file], signal)]).toEqual(['seal', ['wait']]);
+    const waits = [{ waitsFor: expect.stringMatching(/^what is sealed, .* takes its half of/) }];
+    expect([seal?.name, await seal?.run([file], signal)]).toEqual(['seal', waits]);
     const [other] = pipeline({ config, spool: { isFull: () => false } } as unknown as House);
     await expect(other?.run([file], signal)).rejects.toThrow('is not there any more');
     const pipe = { ...file, inputPath: folder };
@@ -364,6 +390,19 @@ describe('a gateway with small batches and a small budget', () => {
       .map((name) => verifyBatch(join(folder, 'batches', name)).readings);
     expect(Math.max(...counts)).toBeLessThan(80);
     expect(Math.min(...counts)).toBeGreaterThanOrEqual(40);
+  });
+
+  it('queues a closed batch once the disk takes that, if it did not at first', async () => {
+    const { test, publish } = await running('batch: { maxReadings: 1000 }');
+    const add = vi.spyOn(test.queue, 'add').mockImplementation(() => {
+      throw Object.assign(new Error('database or disk is full'), { code: 'SQLITE_FULL' });
+    });
+    await publish(10);
+    await vi.waitFor(() => expect(test.gateway.counts().openReadings).toBe(10));
+    test.gateway.closeBatch();
+    expect([add.mock.calls.length, test.queue.batchStage(1)]).toEqual([1, null]);
+    add.mockRestore();
+    await vi.waitFor(() => expect(test.queue.batchStage(1)).toBe('queued'), 5_000);
   });
 
   it('says once that somebody reads the batch that is to be closed', async () => {

@@ -18,6 +18,7 @@ import {
   REFUSED,
 } from '../../agent/src/runtime/file-queue.ts';
 import { silentLog } from '../../agent/src/runtime/log.ts';
+import { Quarantine } from '../../agent/src/runtime/quarantine.ts';
 import { StageRunner } from '../../agent/src/runtime/stage-runner.ts';
 import { Spool } from '../../agent/src/spool.ts';
 import { aFolder } from '../support/readings.ts';
@@ -30,6 +31,7 @@ let folder: string;
 let remove: () => void;
 let queue: FileQueue;
 let spool: Spool;
+let quarantine: Quarantine;
 let maxBytes: number;
 
 beforeEach(() => {
@@ -39,7 +41,13 @@ beforeEach(() => {
   queue = new FileQueue(db, () => 1_000);
   maxBytes = 1e9;
   mkdirSync(join(folder, 'spool'));
-  spool = new Spool({ folder: join(folder, 'spool'), queue, maxBytes: () => maxBytes });
+  quarantine = new Quarantine({
+    ...{ folder: join(folder, 'quarantine'), maxBytes: () => 1e9, nowMs: () => 1_000 },
+  });
+  spool = new Spool({
+    ...{ folder: join(folder, 'spool'), queue, maxBytes: () => maxBytes, quarantine },
+    log: silentLog,
+  });
 });
 afterEach(() => remove());
 
@@ -206,14 +214,38 @@ describe('the spool after a crash', () => {
     expect(spooled()).toEqual([`${id}.age`, `${other.id}.age`]);
     queue.giveUp(id, OVER);
     queue.giveUp(other.id, OVER);
-    for (const name of [`${other.id}.age.zst`, '77.age', 'readme']) {
+    for (const name of [`${other.id}.age.zst`, 'readme']) {
       writeFileSync(join(spool.folder, name), 'x');
     }
     spool.sweep();
-    expect(spooled()).toEqual([`${id}.age`, '77.age', 'readme'].sort());
+    expect(spooled()).toEqual([`${id}.age`, 'readme'].sort());
     // Sealed anew, and cut off before the copy was removed.
     queue.update(3, { stage: 'sealed' });
     spool.sweep();
     expect(existsSync(spool.pathOf(id))).toBe(false);
+  });
+
+  it('has nothing left of a file that is to be sealed: that would count as sealed, and is plaintext', () => {
+    writeFileSync(inputPath(), plain);
+    queue.add({ kind: 'batch', inputPath: inputPath(), batch: 1, recipients: [] });
+    maxBytes = 1_000;
+    for (const name of ['1.age', '1.age.zst', '1.age.partial']) {
+      writeFileSync(join(spool.folder, name), plain);
+    }
+    expect(spool.isFull()).toBe(true);
+    spool.sweep();
+    expect([spool.isFull(), spooled()]).toEqual([false, []]);
+  });
+
+  it('puts aside what a queue knew that is lost, but for plaintext: its numbers come again', () => {
+    for (const name of ['1.age', '77.age', '78.age.zst', '79.age.partial']) {
+      writeFileSync(join(spool.folder, name), 'sealed');
+    }
+    spool.sweep();
+    expect(spooled()).toEqual([]);
+    const aside = quarantine.list();
+    expect(aside.map(({ was }) => was).sort()).toEqual(['1.age', '77.age']);
+    expect(aside[0]).toMatchObject({ bytes: 6, salvaged: null });
+    expect(aside[0]?.reason).toMatch(/^the queue does not know it: its key was in a state.sqlite/);
   });
 });

@@ -80,8 +80,8 @@ export class DiskKeeper {
   #status: DiskStatus;
   /** Records of batches that no batch could take yet. */
   #unrecorded: Uint8Array[] = [];
-  /** Batches whose record is made, and that are still there. */
-  readonly #noted = new Set<number>();
+  /** Batches whose record is made, and that are still there; how safe each was then. */
+  readonly #noted = new Map<number, BatchSafety>();
   /** Why the last batch could not be unlinked. */
   #failure: string | null = null;
   /** What was left out since its last record, which the disk has taken. */
@@ -193,14 +193,16 @@ export class DiskKeeper {
 
   #note(closed: ClosedBatch, safety: BatchSafety): void {
     const { batch, firstSeq, lastSeq, count, openedMs, closedMs, bytes } = closed;
-    if (this.#noted.has(batch)) return;
+    const noted = this.#noted.get(batch);
+    // What was sealed then may have been given up since.
+    if (noted !== undefined && (noted === safety || safety === 'sealed')) return;
     const chain = {
       chainStart: Buffer.from(closed.chainStart).toString('hex'),
       chainEnd: Buffer.from(closed.chainEnd).toString('hex'),
     };
     const place = { batch, firstSeq, lastSeq, readings: count, openedMs, closedMs, bytes };
     this.#unrecorded.push(json({ what: 'batch', ...place, sealed: safety === 'sealed', ...chain }));
-    this.#noted.add(batch);
+    this.#noted.set(batch, safety);
   }
 
   /** Whether the batch has gone. */

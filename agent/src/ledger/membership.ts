@@ -139,9 +139,13 @@ export class ConsortiumView {
     return this.#consortium === null ? [] : keysOf(this.#consortium, mspId, peer, takenAtMs);
   }
 
-  /** Whether the ledger still takes records of an epoch: the one in force and the one before. */
+  /**
+   * Whether the ledger still takes records of an epoch: the one in force and the one before. One that
+   * is newer than all we were told of is not over: a peer that is behind was asked last.
+   */
   takesEpoch(epoch: number): boolean {
-    return this.current().epochs.some((known) => known.epoch === epoch);
+    const { epochs } = this.current();
+    return epoch > (epochs[0]?.epoch ?? 0) || epochs.some((known) => known.epoch === epoch);
   }
 
   #note(epochs: readonly Epoch[]): void {

@@ -102,7 +102,7 @@ async function submitRun(
 }
 
 /** Its place becomes void, and the batch is sealed, placed and named anew. */
-function outlived(file: QueuedFile | undefined): GivenUp {
+export function outlived(file: QueuedFile | undefined): GivenUp {
   const giveUp = `epoch ${file?.epoch} is over: the chunks were placed by ranges that the ledger takes no more`;
   return { giveUp };
 }

@@ -11,6 +11,7 @@ import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { FilePatch, FileQueue, QueuedFile } from '../runtime/file-queue.ts';
 import type { Log } from '../runtime/log.ts';
+import type { Waits } from '../runtime/stage-runner.ts';
 import { redealShard } from './deposit.ts';
 import type { Refusals } from './refused.ts';
 
@@ -42,7 +43,7 @@ export async function settleFile(
   file: QueuedFile,
   options: SettleOptions,
   reissued: ReissueTimes,
-): Promise<FilePatch | 'wait'> {
+): Promise<FilePatch | 'wait' | Waits> {
   const { ledger } = options;
   if (file.fileId === null || file.dealing === null)
     throw new Error(`file ${file.id} has no record`);
@@ -58,8 +59,10 @@ export async function settleFile(
     if (options.queue.get(file.id).lateReceipts.length > 0) return 'wait';
     return { identity: null, deposit: null };
   }
-  await reissueLate(file, file.dealing, record, options, reissued);
-  return 'wait';
+  const late = await reissueLate(file, file.dealing, record, options, reissued);
+  return late.length === 0
+    ? 'wait'
+    : { waitsFor: `no confirmation of a shard by ${late.join(', ')}` };
 }
 
 /**
@@ -89,15 +92,17 @@ export async function appendLate(
   queue.update(id, { lateReceipts: lateReceipts.filter((one) => !sent.has(one.signature)) });
 }
 
+/** Returns the holders that are late. */
 async function reissueLate(
   file: QueuedFile,
   dealing: Dealing,
   record: FileRecord,
   options: SettleOptions,
   reissued: ReissueTimes,
-): Promise<void> {
+): Promise<MspId[]> {
   const times = reissued.get(dealing.fileId) ?? new Map<MspId, Waiting>();
   reissued.set(dealing.fileId, times);
+  const late: MspId[] = [];
   for (const [position, holder] of dealing.holders.slice(0, LIMITS.shardsMax).entries()) {
     if (record.confirmedBy.includes(holder)) continue;
     // It will not confirm any more.
@@ -108,6 +113,7 @@ async function reissueLate(
     // The record may be old when we first look; a clock that was set back must not make it young.
     const ageMs = options.nowMs() - Math.max(record.recordedAtMs, file.updatedMs);
     const waitedMs = Math.max(nowMs - since.sinceMs, since.again ? 0 : ageMs);
+    if (since.again || waitedMs >= options.reissueAfterMs) late.push(holder);
     if (waitedMs < options.reissueAfterMs) continue;
     times.set(holder, { sinceMs: nowMs, again: true });
     const index = position + 1;
@@ -121,4 +127,5 @@ async function reissueLate(
       holder,
     });
   }
+  return late;
 }

@@ -294,6 +294,23 @@ export class FileQueue {
     return this.#one('SELECT * FROM file WHERE fileId = ?', fileId)?.manifest ?? null;
   }
 
+  /**
+   * Files with a failure, `limit` of each kind: those that are still tried, the oldest first, since
+   * others wait for them; then those given up whose batch did not go on as another file, the newest
+   * first.
+   */
+  problems(
+    limit: number,
+  ): { readonly id: number; readonly stage: Stage; readonly error: string }[] {
+    const sql = (where: string, order: string) =>
+      this.#db.prepare(
+        `SELECT id, stage, error FROM file WHERE error IS NOT NULL AND ${where} ORDER BY id ${order} LIMIT ?`,
+      );
+    const tried = sql("stage NOT IN ('available', 'void')", 'ASC').all(limit);
+    const lost = sql("stage = 'void' AND (kind = 'file' OR batch IS NOT NULL)", 'DESC').all(limit);
+    return [...tried, ...lost] as { id: number; stage: Stage; error: string }[];
+  }
+
   /** Newest first. */
   list(limit: number): QueuedFile[] {
     return this.#all('SELECT * FROM file ORDER BY id DESC LIMIT ?', limit);

@@ -43,7 +43,7 @@ const NOTE = '.note.json';
 const JOURNALS = ['', '-wal', '-shm', '-journal'];
 const LISTED_MAX = 100;
 /** A file's name here: when it was found, and what it was called. */
-const MOVED = /^(\d{1,16})-(.*\.sqlite(?:\.\d+)?)$/;
+const MOVED = /^(\d{1,16})-(.*\.(?:sqlite|age)(?:\.\d+)?)$/;
 
 export class Quarantine {
   readonly #options: QuarantineOptions;
@@ -56,7 +56,7 @@ export class Quarantine {
     return this.#options.folder;
   }
 
-  /** Moves a SQLite file and its journals here. Throws what the file system says. */
+  /** Moves a file here, with its journals if it is SQLite's. Throws what the file system says. */
   take(path: string, found: Pick<QuarantinedFile, 'reason' | 'salvaged'>): QuarantinedFile {
     const { folder, nowMs } = this.#options;
     mkdirSync(folder, { recursive: true, mode: 0o700 });

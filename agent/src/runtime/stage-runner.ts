@@ -27,13 +27,18 @@ export interface StageStep {
   readonly runMax?: number;
   /**
    * Does the work for each file. A result that is shorter than `files` leaves the rest as they are;
-   * `'wait'` asks to be called again later; a `GivenUp` gives up that one file. Repeating the work
-   * must be harmless.
+   * `'wait'` and `Waits` ask to be called again later; a `GivenUp` gives up that one file. Repeating
+   * the work must be harmless.
    */
   run(
     files: readonly QueuedFile[],
     signal: AbortSignal,
-  ): Promise<readonly (FilePatch | 'wait' | GivenUp)[]>;
+  ): Promise<readonly (FilePatch | 'wait' | Waits | GivenUp)[]>;
+}
+
+/** One file that waits for others, and may do so for long: what for, for `status`. */
+export interface Waits {
+  readonly waitsFor: string;
 }
 
 /** One file of a run that no repetition can help: why. */
@@ -129,7 +134,7 @@ export class StageRunner {
   }
 
   async #work(files: readonly QueuedFile[]): Promise<void> {
-    const { queue, log, signal, onAdvance } = this.#options;
+    const { queue, log, signal } = this.#options;
     const { name, to } = this.#step;
     for (const { id } of files) {
       this.#inFlight.add(id);
@@ -141,8 +146,10 @@ export class StageRunner {
       files.forEach((file, index) => {
         if (this.#isGone(file)) return;
         const result = results[index] ?? 'wait';
-        if (result === 'wait') {
+        if (result === 'wait' || 'waitsFor' in result) {
           this.#retry.set(file.id, { atMs: performance.now() + POLL_MS / 2, failures: 0 });
+          const error = result === 'wait' ? null : `${name}: ${result.waitsFor}`;
+          if (error !== queue.get(file.id).error) queue.update(file.id, { error });
           return;
         }
         this.#retry.delete(file.id);
@@ -158,7 +165,7 @@ export class StageRunner {
           batch: file.batch,
           fileId: moved.fileId,
         });
-        onAdvance(moved);
+        this.#tell(moved);
       });
     } catch (error) {
       if (!signal.aborted) this.#failedOrUnwritten(files, error);
@@ -218,9 +225,22 @@ export class StageRunner {
   }
 
   #giveUp(file: QueuedFile, reason: string): void {
-    const { queue, log, onAdvance } = this.#options;
+    const { queue, log } = this.#options;
     log.error(`${this.#step.name}: given up`, { id: file.id, batch: file.batch, error: reason });
-    onAdvance(queue.giveUp(file.id, reason));
+    this.#tell(queue.giveUp(file.id, reason));
+  }
+
+  /** The file has moved, whatever the disk says of what is to be tidied after it. */
+  #tell(moved: QueuedFile): void {
+    const { log, onAdvance } = this.#options;
+    try {
+      onAdvance(moved);
+    } catch (error) {
+      log.error(`${this.#step.name}: what follows a file that has moved on failed`, {
+        id: moved.id,
+        error,
+      });
+    }
   }
 
   #sleep(ms: number): Promise<void> {

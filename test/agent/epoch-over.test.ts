@@ -1,0 +1,127 @@
+/** A file whose epoch is over before it is recorded: nobody is waited for on its account. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Consortium } from '@blocktorrent/protocol/ledger-api.ts';
+import { rangesOf } from '@blocktorrent/protocol/placement.ts';
+import Database from 'better-sqlite3';
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { House } from '../../agent/src/house.ts';
+import type { Ledger } from '../../agent/src/ledger/ledger.ts';
+import { ConsortiumView } from '../../agent/src/ledger/membership.ts';
+import { pipeline } from '../../agent/src/pipeline.ts';
+import {
+  FILE_QUEUE_MIGRATIONS,
+  FileQueue,
+  type QueuedFile,
+} from '../../agent/src/runtime/file-queue.ts';
+import { silentLog } from '../../agent/src/runtime/log.ts';
+import { POLICY } from '../support/consortium.ts';
+import { namedFile } from '../support/named-file.ts';
+import { aFolder } from '../support/readings.ts';
+import { Seeded } from '../support/seeded.ts';
+
+const random = new Seeded('epoch-over');
+const place = { channel: 'blocktorrent', source: 'Org1MSP', gateway: 'gateway-1' };
+const OVER = { giveUp: expect.stringMatching(/^epoch 1 is over: /) };
+const epochOf = (epoch: number) =>
+  rangesOf(
+    [1, 2, 3, 4].map((number) => ({ mspId: `Org${number}MSP`, weight: 1 })),
+    epoch,
+    0,
+  );
+let newest: number;
+let view: ConsortiumView;
+let queue: FileQueue;
+
+beforeEach(async () => {
+  newest = 1;
+  const evaluate = async () => {
+    const epochs = [newest, newest - 1].filter((epoch) => epoch > 0).map(epochOf);
+    return { epochs, policy: POLICY, members: [], peers: [] } as unknown as Consortium;
+  };
+  view = new ConsortiumView({ evaluate } as unknown as Ledger, 'blocktorrent', null);
+  await view.refresh();
+  const db = new Database(':memory:');
+  for (const migration of FILE_QUEUE_MIGRATIONS) db.exec(migration);
+  queue = new FileQueue(db, () => 1_000);
+});
+
+/** Two epochs at once: the ledger's answer has the newest two, and none that was missed is asked for. */
+async function openTwo(): Promise<void> {
+  newest += 1;
+  await view.refresh();
+  newest += 1;
+  await view.refresh();
+}
+
+/** A stage of the pipeline where nobody answers, and the file it is to take. */
+async function stageOf(name: string, folder: string, dialled: () => void = () => undefined) {
+  const file = await namedFile(queue, place, random, () => 1_000);
+  writeFileSync(join(folder, `${file.id}.age`), new Uint8Array(16_384));
+  const record = {
+    ...{ ...place, queue, overlaySeed: random.bytes(32) },
+    takesEpoch: (epoch: number) => view.takesEpoch(epoch),
+  };
+  const house = {
+    ...{ config: { distribute: { filesInFlight: 1 }, overlay: { graceMs: 1 } }, view, record },
+    spool: { pathOf: (id: number) => join(folder, `${id}.age`) },
+    overlay: {
+      accounts: { of: () => ({ sentBytes: 0 }) },
+      dialMember: async () => {
+        dialled();
+        throw new Error('it has left the consortium');
+      },
+    },
+    ...{ progress: new Map(), log: { ...silentLog, child: () => silentLog } },
+  } as unknown as House;
+  const step = pipeline(house).find((one) => one.name === name);
+  const run = (signal = new AbortController().signal) => step?.run([file as QueuedFile], signal);
+  return { run };
+}
+
+describe('a file whose epoch is over', () => {
+  it.each(['distribute', 'deposit'])('is given up before the stage %s', async (name) => {
+    const [folder, remove] = aFolder();
+    const { run } = await stageOf(name, folder);
+    await openTwo();
+    expect(await run()).toEqual([OVER]);
+    remove();
+  });
+
+  it('is given up while owners are waited for that will never sign', async () => {
+    const [folder, remove] = aFolder();
+    const dialled = Promise.withResolvers<void>();
+    const { run } = await stageOf('distribute', folder, () => dialled.resolve());
+    const distributing = run();
+    await dialled.promise;
+    newest = 2;
+    await view.refresh();
+    expect(await Promise.race([distributing, 'still waiting'])).toBe('still waiting');
+    newest = 3;
+    await view.refresh();
+    expect(await distributing).toEqual([OVER]);
+    remove();
+  });
+
+  it('is tried again, not given up, where the agent stops meanwhile', async () => {
+    const [folder, remove] = aFolder();
+    const dialled = Promise.withResolvers<void>();
+    const { run } = await stageOf('distribute', folder, () => dialled.resolve());
+    const stop = new AbortController();
+    const distributing = run(stop.signal);
+    await dialled.promise;
+    stop.abort();
+    await expect(distributing).rejects.toThrow('aborted');
+    remove();
+  });
+
+  it('is not one whose epoch a peer that is behind has not heard of yet', async () => {
+    await openTwo();
+    newest = 1;
+    await view.refresh();
+    expect([1, 2, 3].map((epoch) => view.takesEpoch(epoch))).toEqual([true, true, true]);
+    newest = 3;
+    await view.refresh();
+    expect([1, 2, 3].map((epoch) => view.takesEpoch(epoch))).toEqual([false, true, true]);
+  });
+});
