@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { CheckpointFile } from '../../agent/src/ledger/checkpoint-file.ts';
+import { FabricLedger } from '../../agent/src/ledger/fabric-ledger.ts';
 import type { Ledger } from '../../agent/src/ledger/ledger.ts';
 import { ConsortiumView } from '../../agent/src/ledger/membership.ts';
 import { createSigner } from '../../agent/src/ledger/signer.ts';
@@ -29,6 +30,27 @@ describe('the signer', () => {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' });
     const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
     expect(() => createSigner(pem)).toThrow(/P-256/);
+  });
+});
+
+describe('files of the ledger identity', () => {
+  it('that were not there are read when they are, without a restart', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'late-'));
+    const [certFile, keyFile, tlsRootFile] = ['c', 'k', 'r'].map((name) => join(dir, name));
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const peers = [{ endpoint: '127.0.0.1:1', mspId: 'Org1MSP', tlsRootFile: tlsRootFile ?? '' }];
+    const timeouts = { connectMs: 100, evaluateMs: 100 };
+    const more = { mspId: 'Org1MSP', channel: 'c', peers, timeouts };
+    const ledger = new FabricLedger({ ...more, certFile: certFile ?? '', keyFile: keyFile ?? '' });
+    onTestFinished(async () => {
+      ledger.close();
+      await rm(dir, { recursive: true, force: true });
+    });
+    const ask = () => ledger.evaluate('ledger/consortium:GetConsortium', {});
+    await expect(ask()).rejects.toThrow(/ENOENT/);
+    await writeFile(keyFile ?? '', privateKey.export({ type: 'pkcs8', format: 'pem' }));
+    for (const path of [certFile, tlsRootFile]) await writeFile(path ?? '', '');
+    await expect(ask()).rejects.toThrow(/peer 127.0.0.1:1 of Org1MSP cannot be reached/);
   });
 });
 

@@ -62,7 +62,11 @@ export class FabricConnection {
       const text = 'the ledger connection has been closed';
       throw new LedgerError('unavailable', text, null, { step: 'connect' });
     }
-    this.#session ??= this.#open();
+    this.#session ??= this.#open().catch((error: unknown) => {
+      // A token that is not plugged in, a file on a disk that comes later: tried again.
+      this.#session = null;
+      throw error;
+    });
     const { client, gateway } = await this.#session;
     if (!(await this.#connected(client.getChannel(), connectMs, failFast))) {
       this.#failedAtMs = performance.now();

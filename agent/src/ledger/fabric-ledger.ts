@@ -169,7 +169,11 @@ export class FabricLedger implements Ledger {
           if (connection === undefined || gateway == null) continue;
           const start = startBlock === undefined ? {} : { startBlock };
           const network = gateway.getNetwork(channel);
-          const stream = await network.getChaincodeEvents(chaincode, { checkpoint, ...start });
+          const from = { checkpoint, ...start };
+          const stream = await network.getChaincodeEvents(chaincode, from).catch((error: unknown) => {
+            this.#watch.streamEnded(String(error));
+            throw error;
+          });
           this.#following = connection;
           this.#watch.streamOpened();
           return {
