@@ -423,7 +423,10 @@ function makeHouse({ net, ...parts }: Parts): House {
     overlay: net.overlay,
     addressBook: net.addressBook,
     progress: new Map(),
-    lateReceipt: (id, receipt) => keepLate({ ...parts, refusals }, id, receipt),
+    lateReceipt: (id, receipt) => {
+      parts.metrics.add('distributeReceipts', 1, { msp: receipt.mspId });
+      keepLate({ ...parts, refusals }, id, receipt);
+    },
     record: {
       ledger,
       deposits: new DepositGroup(ledger, systemRandom),

@@ -178,6 +178,13 @@ describe('metrics', () => {
     expect(text).toContain('blocktorrent_ingest_commit_seconds_bucket{le="0.0025"} 1\n');
   });
 
+  it('begin at 0 with each known value of a label: the first count is an increase', async () => {
+    const text = await createMetrics().text();
+    for (const where of ['batch', 'arrival']) {
+      expect(text).toContain(`blocktorrent_batch_dropped_readings_total{where="${where}"} 0\n`);
+    }
+  });
+
   it('of two registries are apart', async () => {
     const [one, other] = [createMetrics(), createMetrics()];
     one.add('storeReceipts', 1);

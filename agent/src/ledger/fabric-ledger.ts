@@ -170,10 +170,12 @@ export class FabricLedger implements Ledger {
           const start = startBlock === undefined ? {} : { startBlock };
           const network = gateway.getNetwork(channel);
           const from = { checkpoint, ...start };
-          const stream = await network.getChaincodeEvents(chaincode, from).catch((error: unknown) => {
-            this.#watch.streamEnded(String(error));
-            throw error;
-          });
+          const stream = await network
+            .getChaincodeEvents(chaincode, from)
+            .catch((error: unknown) => {
+              this.#watch.streamEnded(String(error));
+              throw error;
+            });
           this.#following = connection;
           this.#watch.streamOpened();
           return {

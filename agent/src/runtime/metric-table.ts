@@ -108,6 +108,23 @@ export const METRICS = {
   hostFlashWearRatio: gauge('Wear of the eMMC from 0 to 1, where it tells.'),
 } as const satisfies Readonly<Record<string, MetricRow>>;
 
+/**
+ * Counters whose labels take known values: these begin at 0 with each of them. To Prometheus a series
+ * that begins with a count has not increased, so the first loss would alarm nobody.
+ */
+export const KNOWN_LABELS: Partial<
+  Record<keyof typeof METRICS, Readonly<Record<string, readonly string[]>>>
+> = {
+  ingestDeadLetters: { reason: ['decoder'] },
+  batchesClosed: { reason: ['age', 'readings', 'bytes', 'asked'] },
+  batchDroppedReadings: { where: ['batch', 'arrival'] },
+  batchAnchors: { outcome: ['anchored', 'failed'] },
+  sealFiles: { kind: ['batch', 'file'] },
+  distributeFiles: { kind: ['batch', 'file'] },
+  recordFiles: { kind: ['batch', 'file'] },
+  consortiumVotes: { vote: ['approve'] },
+};
+
 /** Exposed name of a row, e.g. `blocktorrent_ingest_dead_letters_total`. */
 export function metricName(key: keyof typeof METRICS): string {
   const snake = key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);

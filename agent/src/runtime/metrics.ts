@@ -5,7 +5,7 @@
  * not compile. Nothing here opens a port (see `http.ts`).
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import { METRICS, metricName } from './metric-table.ts';
+import { KNOWN_LABELS, METRICS, metricName } from './metric-table.ts';
 
 type Table = typeof METRICS;
 type Key = keyof Table;
@@ -50,6 +50,11 @@ export function createMetrics(options: MetricsOptions = {}): Metrics {
     if (kind === 'counter') counters.set(key, new Counter(base));
     else if (kind === 'gauge') gauges.set(key, new Gauge(base));
     else histograms.set(key, new Histogram({ ...base, buckets: [...METRICS[key].buckets] }));
+  }
+  for (const [key, labels] of Object.entries(KNOWN_LABELS)) {
+    for (const [label, values] of Object.entries(labels)) {
+      for (const value of values) found(counters, key).inc({ [label]: value }, 0);
+    }
   }
   if (options.processMetrics === true) collectDefaultMetrics({ register: registry });
 
