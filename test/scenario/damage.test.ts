@@ -12,7 +12,7 @@ import { audit, until, useCast } from '../support/cast.ts';
 const OWNERS = ['Org2MSP', 'Org3MSP', 'Org4MSP'];
 
 describe('a sealed file that was damaged on the disk', () => {
-  const stage = useCast({ batch: { maxAgeMs: 60_000 } });
+  const stage = useCast({ batch: { maxAgeMs: 600_000 } });
 
   it('is refused by its owners, voided on the ledger, and its batch recorded anew', async () => {
     const cast = stage();

@@ -15,7 +15,7 @@ import { audit, until, useCast } from '../support/cast.ts';
 const OWNERS = ['Org2MSP', 'Org3MSP', 'Org4MSP'];
 
 describe('overlay keys that change', () => {
-  const stage = useCast({ batch: { maxAgeMs: 60_000 } });
+  const stage = useCast({ batch: { maxAgeMs: 600_000 } });
 
   /** Stops an agent, gives it another seed, starts it; returns the public keys before and after. */
   async function rotate(mspId: string): Promise<[string, string]> {
