@@ -16,6 +16,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { runProgram } from '../../agent/src/cli/program.ts';
 import { COMMANDS } from '../../agent/src/cli/table.ts';
@@ -25,6 +26,7 @@ import { requireTool } from '../support/tools.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const LAUNCHER = join(ROOT, 'agent/bin/blocktorrent.js');
+const STOP_WHEN_SAID = pathToFileURL(join(ROOT, 'test/support/stop-when-said.mjs')).href;
 const STARTS = process.env.BLOCKTORRENT_LONG === '1' ? 50 : 5;
 const READY_CPU_SECONDS_MAX = 3;
 const RSS_MIB_MAX = 100;
@@ -233,20 +235,26 @@ describe('an agent', () => {
     const folder = join(home, 'stopped');
     cpSync(join(home, 'made'), folder, { recursive: true });
     const args = [LAUNCHER, 'run', '--config', join(folder, 'blocktorrent.yaml')];
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    // Said by the first parts; others follow.
+    const stopAt = 'overlay runs';
+    const child = spawn(process.execPath, args, {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: {
+        PATH: process.env.PATH,
+        NODE_OPTIONS: `--import ${STOP_WHEN_SAID}`,
+        BLOCKTORRENT_TEST_STOP_AT: stopAt,
+      },
+    });
     children.push(child);
     let text = '';
     child.stderr.on('data', (data: Buffer) => {
-      // Said by the first parts; others follow.
-      if (!text.includes('overlay runs') && `${text}${data}`.includes('overlay runs')) {
-        child.kill('SIGTERM');
-      }
       text += data.toString();
     });
     expect([await new Promise((done) => child.once('close', done)), text]).toEqual([
       0,
       expect.not.stringMatching(/^\s+at |"ready"/m),
     ]);
+    expect(text).toContain(stopAt);
   });
 
   it('that fails at its last part stops the others, and ends', async () => {
