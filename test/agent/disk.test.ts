@@ -382,13 +382,13 @@ describe('a gateway with small batches and a small budget', () => {
   }
 
   it('closes a batch with the commit that fills it, in the middle of a burst', async () => {
-    const { test, publish } = await running('batch: { maxReadings: 40 }');
+    const { test, publish } = await running('batch: { maxReadings: 40, commitMaxReadings: 20 }');
     await publish(400);
     await vi.waitFor(() => expect(test.gateway.counts().readings).toBe(400));
     const counts = readdirSync(join(folder, 'batches'))
       .filter((name) => /^\d+\.sqlite$/.test(name))
       .map((name) => verifyBatch(join(folder, 'batches', name)).readings);
-    expect(Math.max(...counts)).toBeLessThan(80);
+    expect(Math.max(...counts)).toBeLessThan(60);
     expect(Math.min(...counts)).toBeGreaterThanOrEqual(40);
   });
 

@@ -70,7 +70,7 @@ describe('messages of a topic', () => {
         });
         await Promise.all(group);
         acknowledged = next + 19;
-        if (broker.queuedFor(SESSION.clientId) > 500) await setTimeout(5);
+        while (running && broker.queuedFor(SESSION.clientId) > 500) await setTimeout(5);
       }
     })();
     const reader = async (): Promise<MqttClient> => {

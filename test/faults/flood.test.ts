@@ -29,7 +29,7 @@ const UPLOAD_BYTES_PER_SECOND = 300_000;
 const KEPT_MIN = 0.8;
 const ROUNDS = 3;
 /** Where they do not show it, as another program had the processor meanwhile, some more are looked at. */
-const ROUNDS_MAX = 6;
+const ROUNDS_MAX = 15;
 
 describe('a member that floods an owner', () => {
   const seed = seedOfRun();
@@ -114,34 +114,30 @@ describe('a member that floods an owner', () => {
   it.each([
     ['with a quota', { [FLOODER]: QUOTA }],
     ['without an agreed quota', {}],
-  ])(
-    'does not slow the others down by more than a fifth, %s',
-    async (_, quotas) => {
-      grid.membership.trialPolicy = { ...POLICY, quotas };
-      await honest();
-      const counts = { offers: 0, connections: 0 };
-      // In turn, so that whatever else the machine does meets both alike; the best of each counts.
-      const quiet: number[] = [];
-      const flooded: number[] = [];
-      const keptPart = () => Math.min(...quiet) / Math.min(...flooded);
-      for (let round = 0; round < ROUNDS_MAX; round += 1) {
-        if (round >= ROUNDS && keptPart() >= KEPT_MIN) break;
-        quiet.push(await honest());
-        const flood = new AbortController();
-        const { signal } = flood;
-        const flooding = [floodByLinks(signal, counts), floodByConnections(signal, counts)];
-        flooded.push(await honest());
-        flood.abort();
-        await Promise.all(flooding);
-      }
-      const kept = keptPart();
-      console.log(`flood: kept ${kept.toFixed(2)} of the throughput; ${JSON.stringify(counts)}`);
-      expect(grid.node(VICTIM).throttled).toContain(FLOODER);
-      expect(counts.connections).toBeGreaterThan(50);
-      expect(kept).toBeGreaterThanOrEqual(KEPT_MIN);
-    },
-    60_000,
-  );
+  ])('does not slow the others down by more than a fifth, %s', async (_, quotas) => {
+    grid.membership.trialPolicy = { ...POLICY, quotas };
+    await honest();
+    const counts = { offers: 0, connections: 0 };
+    // In turn, so that whatever else the machine does meets both alike; the best of each counts.
+    const quiet: number[] = [];
+    const flooded: number[] = [];
+    const keptPart = () => Math.min(...quiet) / Math.min(...flooded);
+    for (let round = 0; round < ROUNDS_MAX; round += 1) {
+      if (round >= ROUNDS && keptPart() >= KEPT_MIN) break;
+      quiet.push(await honest());
+      const flood = new AbortController();
+      const { signal } = flood;
+      const flooding = [floodByLinks(signal, counts), floodByConnections(signal, counts)];
+      flooded.push(await honest());
+      flood.abort();
+      await Promise.all(flooding);
+    }
+    const kept = keptPart();
+    console.log(`flood: kept ${kept.toFixed(2)} of the throughput; ${JSON.stringify(counts)}`);
+    expect(grid.node(VICTIM).throttled).toContain(FLOODER);
+    expect(counts.connections).toBeGreaterThan(50);
+    expect(kept).toBeGreaterThanOrEqual(KEPT_MIN);
+  });
 
   /** Up to 1,000 offers and as many requests a second, on twenty links; they share our one thread. */
   async function floodByLinks(signal: AbortSignal, counts: Record<string, number>): Promise<void> {

@@ -107,14 +107,14 @@ describe('the address book', () => {
 
   it('keeps an item as long as its peer puts it again, and lets it go after', async () => {
     membership = new TrialMembership(peers);
-    const expireMs = 600;
-    await startBook(0, { expireMs });
-    await startBook(1, { expireMs });
-    const refreshing = await startBook(2, { expireMs, refreshMs: 100 });
+    const timing = { expireMs: 1_000, queryMs: 600 };
+    await startBook(0, timing);
+    await startBook(1, timing);
+    const refreshing = await startBook(2, { ...timing, refreshMs: 100 });
     await refreshing.announce({ host: '2001:db8::2', port: 1002 });
     const found = () => books[0]?.lookup(keyOf(2), { fresh: true });
     await expect.poll(found).toEqual({ host: '2001:db8::2', port: 1002 });
-    const untilMs = performance.now() + 3 * expireMs;
+    const untilMs = performance.now() + 2 * timing.expireMs;
     while (performance.now() < untilMs) {
       expect(await found()).not.toBeNull();
       await new Promise((resolve) => setTimeout(resolve, 50));

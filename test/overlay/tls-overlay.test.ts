@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { LinkLimits } from '../../agent/src/overlay/link-limits.ts';
 import { TlsOverlay } from '../../agent/src/overlay/tls-overlay.ts';
 import type { Link, LinkHandler } from '../../agent/src/overlay/types.ts';
 import type { Log } from '../../agent/src/runtime/log.ts';
@@ -27,7 +28,11 @@ const write = (message: string, fields?: Record<string, unknown>) => {
 };
 const log: Log = { debug: write, info: write, warn: write, error: write, child: () => log };
 
-function overlayOf(peer: TrialPeer | undefined, listen: boolean): TlsOverlay {
+function overlayOf(
+  peer: TrialPeer | undefined,
+  listen: boolean,
+  limits: Partial<LinkLimits> = {},
+): TlsOverlay {
   if (peer === undefined) throw new Error('no such peer');
   const overlay = new TlsOverlay({
     membership,
@@ -35,20 +40,19 @@ function overlayOf(peer: TrialPeer | undefined, listen: boolean): TlsOverlay {
     identity: peer.identity,
     listen: listen ? { host: '127.0.0.1', port: 0 } : null,
     random: (bytes) => new Uint8Array(randomBytes(bytes)),
-    limits: { handshakeMs: 1_500, stallMs: 800, requestsMax: 64 },
+    limits: { requestsMax: 64, ...limits },
   });
   opened.push(overlay);
   return overlay;
 }
 
-async function dialer(index: number): Promise<TlsOverlay> {
-  const overlay = overlayOf(peers[index], false);
+async function dialer(index: number, limits?: Partial<LinkLimits>): Promise<TlsOverlay> {
+  const overlay = overlayOf(peers[index], false, limits);
   await overlay.start();
   return overlay;
 }
 
-function addressOfListener() {
-  const { address } = listener;
+function addressOf({ address }: TlsOverlay = listener) {
   if (address === null) throw new Error('not listening');
   return address;
 }
@@ -58,12 +62,12 @@ const serving: LinkHandler = {
 };
 
 function dial(from: TlsOverlay, mspId = 'Org1MSP', handler: LinkHandler = {}): Promise<Link> {
-  return from.dial({ address: addressOfListener(), mspId, handler, infoHash: INFO_HASH });
+  return from.dial({ address: addressOf(), mspId, handler, infoHash: INFO_HASH });
 }
 
 /** A TLS connection with a member's certificate that then speaks whatever the test wants. */
-async function rawTls(peer: TrialPeer | undefined): Promise<TLSSocket> {
-  const { host, port } = addressOfListener();
+async function rawTls(peer: TrialPeer | undefined, to = listener): Promise<TLSSocket> {
+  const { host, port } = addressOf(to);
   const socket = tlsConnect({
     host,
     port,
@@ -185,7 +189,7 @@ describe('links over mutual TLS', () => {
 
   it('give up on a side that never answers', async () => {
     listener.onIncoming(() => ({ read: () => new Promise<never>(() => undefined) }));
-    const overlay = await dialer(1);
+    const overlay = await dialer(1, { stallMs: 800 });
     const link = await dial(overlay);
     await expect(link.fetchChunk(0, 1000)).rejects.toMatchObject({ code: 'stalled' });
     expect(link.closed).toBe(true);
@@ -249,15 +253,16 @@ describe('hostile bytes', () => {
   });
 
   it('plain TCP garbage, silence and a missing certificate harm nobody', async () => {
-    const { host, port } = addressOfListener();
+    const { host, port } = addressOf();
     const plain = netConnect({ host, port });
     plain.on('error', () => undefined);
     const plainClosed = closeOf(plain);
     plain.write(randomBytes(3_000));
     plain.resume();
     await plainClosed;
-    const silent = await rawTls(peers[2]);
-    await closeOf(silent);
+    const impatient = overlayOf(peers[0], true, { handshakeMs: 1_000 });
+    await impatient.start();
+    await closeOf(await rawTls(peers[2], impatient));
     const nobody = tlsConnect({ host, port, rejectUnauthorized: false });
     nobody.on('error', () => undefined);
     nobody.resume();
