@@ -2,7 +2,7 @@
  * The control routes of a running agent: what the command line may ask of it over its unix socket.
  * Bodies are checked here; what is refused says what was wrong and what was expected.
  */
-import { existsSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { decodeRecipient } from '@blocktorrent/protocol/age.ts';
@@ -175,6 +175,11 @@ function putArguments(body: unknown): { path: string; to: string[] } {
   }
   if (!existsSync(path) || !statSync(path).isFile()) {
     throw refusal(`put: ${path} is no file that the agent can see`);
+  }
+  try {
+    accessSync(path, constants.R_OK);
+  } catch {
+    throw refusal(`put: the agent may not read ${path}: its user needs the right to`);
   }
   if (!Array.isArray(to) || !to.every((one) => typeof one === 'string')) {
     throw refusal('put: "to" must be a list of age recipients (age1...)');

@@ -398,6 +398,8 @@ export class Gateway {
     const { queue, log } = this.#house;
     try {
       for (const { batch, path: inputPath } of batches) {
+        // Somebody has made room by hand: it is known to be lost, and no try helps.
+        if (queue.batchStage(batch) === 'void' && !existsSync(inputPath)) continue;
         queue.add({ kind: 'batch', inputPath, batch, recipients: [] });
       }
       return true;

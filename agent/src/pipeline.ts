@@ -25,7 +25,7 @@ import { depositKey } from './record/deposit.ts';
 import { nameFile, signedManifestOf } from './record/name.ts';
 import { outlived, recordFiles } from './record/record.ts';
 import { type ReissueTimes, settleFile } from './record/settle.ts';
-import type { FilePatch, QueuedFile } from './runtime/file-queue.ts';
+import { type FilePatch, type QueuedFile, UNREADABLE } from './runtime/file-queue.ts';
 import { type GivenUp, GiveUp, type StageStep, type Waits } from './runtime/stage-runner.ts';
 import { SealError, type SealFileOptions, sealFile } from './seal/seal.ts';
 
@@ -33,6 +33,8 @@ import { SealError, type SealFileOptions, sealFile } from './seal/seal.ts';
 const DEPOSITS_AT_ONCE = 100;
 /** Files recorded by one transaction at most. */
 const RECORDS_AT_ONCE = 20;
+/** Why a file cannot be read for a moment, through no fault of its own. */
+const TRANSIENT: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
 const SPOOL_IS_FULL =
   'what is sealed, and not yet with owners and ledger, takes its half of batch.disk.maxBytes';
 
@@ -87,7 +89,7 @@ function step(
 }
 
 async function seal(file: QueuedFile, house: House, signal: AbortSignal): Promise<FilePatch> {
-  const { config, random, metrics, view, spool } = house;
+  const { config, random, metrics, view, spool, record } = house;
   const copy = sealedCopyOf(file, house);
   if (copy === null) requireFile(file.inputPath);
   const recipients = [...new Set([...config.seal.recipients, ...file.recipients])];
@@ -104,10 +106,9 @@ async function seal(file: QueuedFile, house: House, signal: AbortSignal): Promis
     ...(view.known ? { chunkBounds: chunkBoundsOf(view.policy()) } : {}),
     signal,
   }).catch((error: unknown) => {
-    if (!isLost(error)) throw error;
-    const what = 'its own file was dropped to make room, and the sealed copy cannot be opened';
-    throw new GiveUp(`the readings of batch ${file.batch} are lost: ${what}: ${error.message}`);
+    throw hopeless(file, error, house) ?? error;
   });
+  record.refusals.forget(file.id);
   metrics.add('sealFiles', 1, { kind: file.kind });
   metrics.add('sealPlaintextBytes', sealed.plainBytes ?? 0);
   metrics.add('sealCiphertextBytes', sealed.ciphertextBytes);
@@ -126,10 +127,18 @@ function sealedCopyOf(
   return { inputPath: spool.pathOf(before.id), inputIdentity: file.identity };
 }
 
-/** The sealed copy is gone, or no longer what was sealed: no repetition helps. */
-function isLost(error: unknown): error is SealError {
-  if (!(error instanceof SealError) || error.code !== 'open') return false;
-  return error.cause instanceof ProtocolError || Object(error.cause).code === 'ENOENT';
+/** Why a file that could not be sealed never will be, or null: a full disk is no reason. */
+function hopeless(file: QueuedFile, error: unknown, { record }: House): GiveUp | null {
+  if (!(error instanceof SealError)) return null;
+  const { code, cause, message } = error;
+  if (code === 'open' && (cause instanceof ProtocolError || Object(cause).code === 'ENOENT')) {
+    const what = 'its own file was dropped to make room, and the sealed copy cannot be opened';
+    return new GiveUp(`the readings of batch ${file.batch} are lost: ${what}: ${message}`);
+  }
+  if (code !== 'read' || TRANSIENT.has(Object(cause).code)) return null;
+  // All others wait for it meanwhile. Whoever put a file can put it again; a batch gets its time.
+  const isLast = file.kind === 'file' || record.refusals.isLastWord(file.id, error);
+  return isLast ? new GiveUp(`${UNREADABLE}${message}`) : null;
 }
 
 function requireFile(path: string): void {

@@ -25,6 +25,7 @@ import { through } from '../../agent/src/crypto/files.ts';
 import { type OpenFileOptions, openFile } from '../../agent/src/crypto/open.ts';
 import type { House } from '../../agent/src/house.ts';
 import { pipeline } from '../../agent/src/pipeline.ts';
+import { Refusals } from '../../agent/src/record/refused.ts';
 import type { QueuedFile } from '../../agent/src/runtime/file-queue.ts';
 import { type SealFileOptions, sealFile } from '../../agent/src/seal/seal.ts';
 import { codeOf } from '../support/errors.ts';
@@ -100,6 +101,7 @@ describe('sealing', () => {
         metrics: { add: () => undefined, observe: () => undefined },
         view: { known, policy: () => ({ chunkBytesMin: 64 * KiB }) },
         spool: { folder: path('spool'), pathOf: () => path('out.age'), isFull: () => false },
+        record: { refusals: new Refusals(() => 0) },
       } as unknown as House;
       const file = { id: 1, kind: 'file', inputPath: path('in'), recipients: [], identity: null };
       const [step] = pipeline(house);
@@ -237,7 +239,7 @@ describe('sealing', () => {
 
   it('names the step that failed, and leaves nothing', async () => {
     const missing = seal(random.bytes(1), { inputPath: path('absent') });
-    await expect(missing).rejects.toMatchObject({ name: 'SealError', code: 'compress' });
+    await expect(missing).rejects.toMatchObject({ name: 'SealError', code: 'read' });
     const nowhere = seal(random.bytes(1), { outputPath: path('absent/out.age') });
     await expect(nowhere).rejects.toMatchObject({ name: 'SealError', code: 'encrypt' });
     const nobody = seal(random.bytes(1), { recipients: ['age1nobody'] });

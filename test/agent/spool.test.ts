@@ -9,6 +9,7 @@ import { type ControlsOptions, controlRoutes } from '../../agent/src/controls.ts
 import { openFile } from '../../agent/src/crypto/open.ts';
 import type { House } from '../../agent/src/house.ts';
 import { pipeline } from '../../agent/src/pipeline.ts';
+import { LAST_WORD_AFTER_MS, Refusals } from '../../agent/src/record/refused.ts';
 import {
   BY_HAND,
   FILE_QUEUE_MIGRATIONS,
@@ -33,6 +34,7 @@ let queue: FileQueue;
 let spool: Spool;
 let quarantine: Quarantine;
 let maxBytes: number;
+let monotonicMs = 0;
 
 beforeEach(() => {
   [folder, remove] = aFolder();
@@ -60,7 +62,7 @@ async function seal(): Promise<void> {
     config: { seal: { chunksTarget: 200, recipients: [] }, distribute: { filesInFlight: 1 } },
     random: random.bytes,
     metrics: { add: () => undefined, observe: () => undefined },
-    view: { known: false },
+    ...{ view: { known: false }, record: { refusals: new Refusals(() => monotonicMs) } },
     spool,
     queue,
   } as unknown as House;
@@ -72,9 +74,13 @@ async function seal(): Promise<void> {
     onAdvance: (file) => spool.tidy(file),
   });
   const running = runner.run();
-  while (queue.counts().queued > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until(() => queue.counts().queued === 0);
   stopping.abort();
   await running;
+}
+
+async function until(done: () => boolean): Promise<void> {
+  while (!done()) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
 /** A sealed batch; its own file is dropped, as it is to make room. */
@@ -166,6 +172,33 @@ describe('a sealed batch without its own file that is given up', () => {
     writeFileSync(inputPath(), plain);
     giveUp(id, OVER);
     expect([queue.list(9).length, spooled()]).toEqual([1, []]);
+  });
+});
+
+describe('an input that cannot be read', () => {
+  const UNREADABLE = '/proc/self/mem';
+
+  it('is given up where it was put, and keeps nothing behind it from being sealed', async () => {
+    queue.add({ kind: 'file', inputPath: UNREADABLE, batch: null, recipients: [] });
+    await sealed();
+    expect(queue.get(1)).toMatchObject({ stage: 'void', identity: null });
+    expect(queue.get(1).error).toMatch(/^it cannot be read: seal .*EIO/);
+    expect([queue.get(2).stage, spooled()]).toEqual(['sealed', ['2.age']]);
+  });
+
+  it('that is a batch makes way for the others after a minute, three times', async () => {
+    const batch = { kind: 'batch', inputPath: UNREADABLE, batch: 9, recipients: [] } as const;
+    queue.add(batch);
+    const other = sealed();
+    await until(() => queue.get(1).error !== null);
+    expect([queue.get(1).stage, queue.get(2).stage]).toEqual(['queued', 'queued']);
+    monotonicMs += LAST_WORD_AFTER_MS;
+    await other;
+    expect([queue.get(1).stage, queue.get(2).stage]).toEqual(['void', 'sealed']);
+    for (const error of ['it cannot be read: a', 'it cannot be read: b']) {
+      queue.update(queue.add(batch).id, { stage: 'void', error });
+    }
+    expect([queue.add(batch).stage, queue.list(9).length]).toEqual(['void', 4]);
   });
 });
 

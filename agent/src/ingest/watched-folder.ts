@@ -8,11 +8,14 @@
  * that has changed since is another file, and taken again. At most `FILES_MAX` files are looked at.
  */
 import {
+  closeSync,
   copyFileSync,
   existsSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readdirSync,
+  readSync,
   renameSync,
   rmSync,
 } from 'node:fs';
@@ -58,6 +61,8 @@ interface Taken {
   readonly version: string;
   /** Where the queue has got to with it. */
   readonly stage: Stage;
+  /** Of its last failure there. */
+  readonly error: string | null;
 }
 
 /** See the header. */
@@ -157,6 +162,8 @@ export class WatchedFolder {
   #take(name: string, version: string): void {
     const { path, database, queue, recipients, log } = this.#options;
     const inputPath = join(path, name);
+    // Else it would be given up, and taken again, without an end.
+    requireReadable(inputPath);
     database.transaction(() => {
       const { id } = queue.add({ kind: 'file', inputPath, batch: null, recipients });
       database
@@ -168,10 +175,11 @@ export class WatchedFolder {
   }
 
   /** A file that was taken and is still there: what becomes of it depends on where it has got to. */
-  #settle({ name, stage }: Taken): void {
-    const { path, after, moveTo, log } = this.#options;
-    // It was given up: its place in the chain is void, and the file has to be put again.
-    if (stage === 'void') this.#forget(name);
+  #settle({ name, stage, error }: Taken): void {
+    const { path, after, moveTo, queue, log } = this.#options;
+    // It was given up, and is put again, unless that is no use: until it is another file.
+    const isVoid = stage === 'void';
+    if (isVoid && !queue.staysGivenUp({ inputPath: join(path, name), error })) this.#forget(name);
     if (stage !== 'available' || after === 'keep') return;
     const file = join(path, name);
     if (after === 'delete') rmSync(file);
@@ -184,7 +192,7 @@ export class WatchedFolder {
     const { database, path } = this.#options;
     const rows = database
       .prepare(
-        `SELECT name, version, stage FROM watched_file JOIN file ON file.id = queueId
+        `SELECT name, version, stage, error FROM watched_file JOIN file ON file.id = queueId
          WHERE folder = ?`,
       )
       .all(path) as Taken[];
@@ -208,6 +216,16 @@ function versionOf(path: string): string | null {
   }
   if (stats === undefined || !stats.isFile()) return null;
   return `${stats.ino} ${stats.size} ${stats.mtimeNs}`;
+}
+
+/** Throws where not even the first byte can be had. */
+function requireReadable(path: string): void {
+  const file = openSync(path, 'r');
+  try {
+    readSync(file, new Uint8Array(1));
+  } finally {
+    closeSync(file);
+  }
 }
 
 function reasonOf(error: unknown): string {

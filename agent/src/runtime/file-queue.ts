@@ -98,7 +98,9 @@ const JSON_COLUMNS = new Set(['recipients', 'receipts', 'lateReceipts', 'deposit
 export const REFUSED = 'the ledger refuses it for good: ';
 /** How the reason of a file begins that a person gave up. */
 export const BY_HAND = 'given up by hand: ';
-/** A batch is sealed anew after a refusal, so often: what is refused again and again never helps. */
+/** How the reason of a file begins that was given up because it cannot be read. */
+export const UNREADABLE = 'it cannot be read: ';
+/** What is refused, or cannot be read, is tried so often in all: then it never helps. */
 export const REFUSALS_MAX = 3;
 
 /** Whether the sealed copy of a file is all that is left of a batch: its own file was dropped. */
@@ -127,13 +129,13 @@ export class FileQueue {
   /**
    * Adds a file at stage `queued`. A batch that is already there is returned as it is, unless that
    * try was given up: then it is queued anew, and the void row keeps its place in the chain. A batch
-   * that was given up by hand, or refused by the ledger too often (`REFUSALS_MAX`), stays so.
+   * that was given up for good (`staysGivenUp`) stays so.
    */
   add(file: Pick<QueuedFile, 'kind' | 'inputPath' | 'batch' | 'recipients'>): QueuedFile {
     if (file.batch !== null) {
       const known = this.#one('SELECT * FROM file WHERE batch = ?', file.batch);
       if (known !== null && known.stage !== 'void') return known;
-      if (known !== null && this.#staysGivenUp(known)) return known;
+      if (known !== null && this.staysGivenUp(known)) return known;
       if (known !== null) this.update(known.id, { batch: null });
     }
     const now = this.#nowMs();
@@ -199,13 +201,12 @@ export class FileQueue {
     return (this.#db.prepare(sql).get() as { bytes: number }).bytes;
   }
 
-  #staysGivenUp({ inputPath, error }: QueuedFile): boolean {
+  /** Whether a given-up file is not to be tried again by itself: by hand, or `REFUSALS_MAX` times. */
+  staysGivenUp({ inputPath, error }: Pick<QueuedFile, 'inputPath' | 'error'>): boolean {
     if (error?.startsWith(BY_HAND) === true) return true;
-    const row = this.#db
-      .prepare(
-        "SELECT count(*) AS n FROM file WHERE inputPath = ? AND stage = 'void' AND error LIKE ?",
-      )
-      .get(inputPath, `${REFUSED}%`);
+    const sql = `SELECT count(*) AS n FROM file WHERE inputPath = ? AND stage = 'void'
+                 AND (error LIKE ? OR error LIKE ?)`;
+    const row = this.#db.prepare(sql).get(inputPath, `${REFUSED}%`, `${UNREADABLE}%`);
     return (row as { n: number }).n >= REFUSALS_MAX;
   }
 

@@ -73,10 +73,10 @@ export interface SealedFile {
   readonly paddedBytes: number;
 }
 
-/** Which step of sealing failed; `cause` says why. */
+/** Which step of sealing failed; `cause` says why. `read`: it is the input that fails. */
 export class SealError extends Error {
   override readonly name = 'SealError';
-  readonly code: 'compress' | 'open' | 'encrypt';
+  readonly code: 'read' | 'compress' | 'open' | 'encrypt';
 
   constructor(code: SealError['code'], inputPath: string, cause: unknown) {
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -117,7 +117,7 @@ async function step<T>(
     return await run();
   } catch (error) {
     signal.throwIfAborted();
-    throw new SealError(code, inputPath, error);
+    throw error instanceof SealError ? error : new SealError(code, inputPath, error);
   }
 }
 
@@ -130,9 +130,13 @@ async function compress(
   let plainBytes = 0;
   const ring = pieceRing(FRAME_BYTES);
   async function* counted(): AsyncGenerator<Uint8Array, void, undefined> {
-    for await (const piece of readPieces(inputPath, ring)) {
-      plainBytes += piece.length;
-      yield piece;
+    try {
+      for await (const piece of readPieces(inputPath, ring)) {
+        plainBytes += piece.length;
+        yield piece;
+      }
+    } catch (error) {
+      throw new SealError('read', inputPath, error);
     }
   }
   try {
