@@ -23,6 +23,7 @@ import { WATCHED_FOLDER_MIGRATION, type WatchedFolder } from './ingest/watched-f
 import { makeStore } from './keeping.ts';
 import { LedgerWatch } from './ledger/ledger-watch.ts';
 import {
+  countDuty,
   countFile,
   gaugeHost,
   gaugeHouse,
@@ -480,10 +481,6 @@ function makeDuties(house: House, list: DutyList): Duties {
     },
     random: systemRandom,
     nowMs: systemClock.nowMs,
-    onCount: (what, count) => {
-      if (what === 'confirmed') metrics.add('consortiumShardsConfirmed', count);
-      else if (what === 'voted') metrics.add('consortiumVotes', count, { vote: 'approve' });
-      else metrics.add('consortiumReleases', 1);
-    },
+    onCount: (what, count) => countDuty(what, count, metrics),
   });
 }

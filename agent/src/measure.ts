@@ -72,9 +72,21 @@ export function countFile(file: QueuedFile, metrics: Metrics): void {
   if (stage === 'recorded') metrics.add('recordFiles', 1, { kind });
   if (stage === 'void') metrics.add('recordVoided', 1);
   if (stage !== 'distributed') return;
+  metrics.add('distributeFiles', 1, { kind });
   metrics.add('distributeUplinkBytes', file.uplinkBytes);
   metrics.add('distributeCiphertextBytes', file.ciphertextBytes ?? 0);
   for (const { mspId } of receipts) metrics.add('distributeReceipts', 1, { msp: mspId });
+}
+
+/** Counts what was done for the consortium; shards that were released count as one release. */
+export function countDuty(
+  what: 'confirmed' | 'voted' | 'released',
+  count: number,
+  metrics: Metrics,
+): void {
+  if (what === 'confirmed') metrics.add('consortiumShardsConfirmed', count);
+  else if (what === 'voted') metrics.add('consortiumVotes', count, { vote: 'approve' });
+  else metrics.add('consortiumReleases', 1);
 }
 
 /** Files that should be available by now, and are neither that nor given up. */

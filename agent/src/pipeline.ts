@@ -209,7 +209,6 @@ async function spread(file: QueuedFile, house: House, signal: AbortSignal): Prom
     timing: { graceMs: config.overlay.graceMs },
   });
   void result.background.then(() => house.progress.delete(file.id));
-  metrics.add('distributeFiles', 1, { kind: file.kind });
   metrics.observe('distributeSeconds', (performance.now() - startedMs) / 1000);
   return { receipts: result.receipts, uplinkBytes: file.uplinkBytes + result.sentBytes };
 }

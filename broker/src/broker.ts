@@ -228,8 +228,9 @@ class RunningBroker implements Broker {
       this.#ended.add(client);
       warn('client ended', { clientId: client.id, reason: error.message });
     });
-    aedes.on('connectionError', (_client, error) => {
-      warn('connection refused', { reason: error.message });
+    aedes.on('connectionError', (client, error) => {
+      const { remoteAddress: address } = client.conn as Socket;
+      warn('connection refused', { reason: error.message, address });
     });
     aedes.on('unsubscribe', (topics, client) => {
       for (const topic of topics) this.#granted.get(client)?.delete(topic);

@@ -13,6 +13,7 @@ import { type Broker, type BrokerOptions, DEFAULTS, startBroker } from './broker
 import { loadBrokerConfig, parseListen } from './config.ts';
 import { checkListeners } from './listeners.ts';
 import { hashPassword } from './password.ts';
+import { quiet } from './quiet.ts';
 import { FileError } from './yaml-file.ts';
 
 const USAGE = `Usage: node broker/src/main.ts [options]
@@ -55,7 +56,9 @@ type Values = ReturnType<typeof parse>['values'];
 function optionsOf(values: Values): BrokerOptions {
   const options: BrokerOptions = {
     ...(values.config === undefined ? {} : loadBrokerConfig(values.config)),
-    warn: (message, fields) => console.error(JSON.stringify({ level: 'warn', message, ...fields })),
+    warn: quiet((message, fields) =>
+      console.error(JSON.stringify({ level: 'warn', message, ...fields })),
+    ),
   };
   const { listen, 'data-dir': dataDir } = values;
   const given: { -readonly [K in keyof BrokerOptions]?: BrokerOptions[K] } = {};

@@ -445,6 +445,8 @@ describe('a gateway with small batches and a small budget', () => {
     });
     expect(existsSync(join(folder, 'batches/1.sqlite'))).toBe(true);
     expect(existsSync(join(folder, 'batches/2.sqlite'))).toBe(false);
+    const { droppedReadings } = test.gateway.counts().disk;
+    expect(await test.metrics.total('batchDroppedReadings')).toBe(droppedReadings);
     // And says so still after a restart.
     await test.stop();
     cleanUps.splice(cleanUps.indexOf(test.stop), 1);

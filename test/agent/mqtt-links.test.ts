@@ -414,6 +414,7 @@ describe('a Sparkplug node whose messages are missing', () => {
     const node = await aClient(url);
     for (const seq of [1, 2, 5, 9]) await publish(node, seq);
     await vi.waitFor(() => expect(seen).toHaveLength(1));
+    expect(await asking.metrics.total('ingestRebirthRequests')).toBe(1);
     const metric = readSparkplugPayload(seen[0] ?? Buffer.alloc(0));
     expect(metric.seq).toBeNull();
     expect(metric.metrics).toMatchObject([

@@ -88,6 +88,7 @@ describe('a table', () => {
     ]);
     expect(readings.map(({ samples }) => samples.at(-1)?.value)).toEqual([1, 2, 9007199254740991]);
     expect(gateway.gateway.tables).toMatchObject([{ kind: 'table', reason: null }]);
+    await expect.poll(() => gateway.metrics.total('ingestTableRows')).toBe(3);
   });
 
   it('goes on where it was, over restarts, also where its batches have gone', async () => {

@@ -19,6 +19,7 @@ import {
   REFUSED,
 } from '../../agent/src/runtime/file-queue.ts';
 import { silentLog } from '../../agent/src/runtime/log.ts';
+import { createMetrics, type Metrics } from '../../agent/src/runtime/metrics.ts';
 import { Quarantine } from '../../agent/src/runtime/quarantine.ts';
 import { StageRunner } from '../../agent/src/runtime/stage-runner.ts';
 import { Spool } from '../../agent/src/spool.ts';
@@ -33,6 +34,7 @@ let remove: () => void;
 let queue: FileQueue;
 let spool: Spool;
 let quarantine: Quarantine;
+let metrics: Metrics;
 let maxBytes: number;
 let monotonicMs = 0;
 
@@ -42,6 +44,7 @@ beforeEach(() => {
   for (const migration of FILE_QUEUE_MIGRATIONS) db.exec(migration);
   queue = new FileQueue(db, () => 1_000);
   maxBytes = 1e9;
+  metrics = createMetrics();
   mkdirSync(join(folder, 'spool'));
   quarantine = new Quarantine({
     ...{ folder: join(folder, 'quarantine'), maxBytes: () => 1e9, nowMs: () => 1_000 },
@@ -61,7 +64,7 @@ async function seal(): Promise<void> {
   const house = {
     config: { seal: { chunksTarget: 200, recipients: [] }, distribute: { filesInFlight: 1 } },
     random: random.bytes,
-    metrics: { add: () => undefined, observe: () => undefined },
+    metrics,
     ...{ view: { known: false }, record: { refusals: new Refusals(() => monotonicMs) } },
     spool,
     queue,
@@ -125,6 +128,15 @@ describe('a sealed batch without its own file that is given up', () => {
     await seal();
     expect(spooled()).toEqual(['3.age']);
     await expectPlainIn(queue.get(3));
+    // What is sealed anew from its sealed copy stays compressed.
+    const { length } = plain;
+    const size = first.ciphertextBytes ?? 0;
+    expect([
+      await metrics.total('sealFiles'),
+      await metrics.total('sealPlaintextBytes'),
+      await metrics.total('sealCiphertextBytes'),
+    ]).toEqual([3, length, 3 * size]);
+    expect(await metrics.text()).toContain('blocktorrent_seal_seconds_count 3\n');
   });
 
   it('does not wait for itself where what is sealed takes its part of the budget', async () => {
