@@ -57,7 +57,7 @@ it('holds each chunk up only so long, and then another one is asked', async () =
     ...{ manifest: file.manifest, fileId: file.fileId, owners, receipts: [], recordedAtMs: 0 },
     ...{ outputPath, overlay, addressBook: {} as AddressBook },
     membership: new TrialMembership([source]),
-    signal: AbortSignal.timeout(10_000),
+    signal: AbortSignal.timeout(60_000),
     timing: { slowMs: 100 },
   });
   expect(file.bytes.equals(await readFile(outputPath))).toBe(true);

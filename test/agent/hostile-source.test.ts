@@ -55,7 +55,7 @@ it('keeps no owner from storing the files of others', async () => {
   if (epoch === undefined) throw new Error('no epoch');
   const stored = await distribute({
     epoch,
-    signal: AbortSignal.timeout(10_000),
+    signal: AbortSignal.timeout(60_000),
     signedManifest: file.signed,
     ciphertextPath: file.path,
     policy: POLICY,

@@ -141,7 +141,7 @@ describe('sampling', () => {
       Array.from({ length: chunkCount }, (_, index) => index),
       chunkCount,
     );
-    const trials = 300;
+    const trials = 600;
     let caught = 0;
     for (let trial = 0; trial < trials; trial++) {
       const lost = new Set<number>();
