@@ -97,7 +97,9 @@ export async function castAndStart(options: CastOptions): Promise<Cast> {
   const brokerStarting =
     options.broker === undefined
       ? startBroker(processes, ['--listen', '127.0.0.1:0'])
-      : { address: options.broker };
+      : Promise.resolve({ address: options.broker });
+  // Awaited below; the network is to be there, or stopped, whatever becomes of the broker.
+  brokerStarting.catch(() => undefined);
   const network = await startNetwork(options);
   onStep(
     options.ledger === 'fabric'
@@ -180,6 +182,8 @@ async function startNetwork(options: CastOptions): Promise<CastNetwork> {
     options.ledger === 'fabric'
       ? await startFabricNetwork({ dir, organisations: options.organisations })
       : await startDevLedger(dir, options.organisations);
+  if (options.signal.aborted) await network.stop();
+  options.signal.throwIfAborted();
   options.signal.addEventListener('abort', () => void network.stop(), { once: true });
   return network;
 }

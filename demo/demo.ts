@@ -29,8 +29,8 @@ async function main(): Promise<number> {
   process.once('SIGINT', stop);
   process.once('SIGTERM', stop);
   process.once('exit', () => processes.killAllNow());
+  const story = tellStory({ options, workDir, processes, show, signal: stopping.signal });
   try {
-    const story = tellStory({ options, workDir, processes, show, signal: stopping.signal });
     const result = await Promise.race([story, aborted(stopping.signal)]);
     if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);
     return result.ok ? 0 : 1;
@@ -45,6 +45,8 @@ async function main(): Promise<number> {
   } finally {
     stopping.abort();
     await processes.endAll();
+    // What was being started ends before its folder goes.
+    await story.catch(() => undefined);
     await rm(workDir, { recursive: true, force: true });
   }
 }

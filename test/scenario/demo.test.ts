@@ -1,5 +1,6 @@
 /** The demo itself, as a user starts it: its last line is what the README promises. */
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -52,6 +53,19 @@ describe('npm run demo', () => {
       expect(existsSync(join(output, 'audit', name, 'identity.txt'))).toBe(true);
     }
     expect(existsSync(join(output, 'sensors.jsonl'))).toBe(true);
+  });
+
+  it('ends in order when it is stopped while it starts', async () => {
+    const child = spawn(process.execPath, [DEMO, '--output', output], { stdio: 'pipe' });
+    let shown = '';
+    child.stdout.on('data', (data: Buffer) => (shown += data));
+    child.stderr.on('data', (data: Buffer) => (shown += data));
+    await expect
+      .poll(() => existsSync(join(output, 'logs/broker.log')), { timeout: 30_000 })
+      .toBe(true);
+    child.kill('SIGINT');
+    const [code] = await once(child, 'close');
+    expect([code, shown]).toEqual([130, expect.stringMatching(/stopped; ending every process\n$/)]);
   });
 
   it('finds and names an attacker that serves altered chunks under a valid certificate', async () => {
