@@ -321,6 +321,8 @@ export class SessionStore extends MemoryPersistence {
         if (queue.beginning !== drain) return;
         queue.beginning = null;
         endDrain(drain);
+        // It went while it was beginning: nobody says so.
+        if (!this.#connections.has(client.id)) this.#forgetEmpty(client.id);
       }, CONNECTING_MS_MAX).unref();
     }
     if (this.#sessions.has(client.id)) this.#sessions.set(client.id, 0);
@@ -372,12 +374,7 @@ export class SessionStore extends MemoryPersistence {
     if (drain !== undefined) endDrain(drain);
     if (this.#connections.get(id) !== client) return;
     this.#connections.delete(id);
-    if (queue === undefined) return;
-    if (!this.#sessions.has(id) && queue.messages.size === 0) {
-      if (queue.beginning === null) this.#queues.delete(id);
-      void this.#journal?.forget(id).catch(() => undefined);
-      return;
-    }
+    if (queue === undefined || this.#forgetEmpty(id)) return;
     const sent = [...queue.messages.values()].filter(
       ({ messageId, dup }) => messageId !== undefined || dup === true,
     );
@@ -385,6 +382,15 @@ export class SessionStore extends MemoryPersistence {
       id,
       sent.map(({ storeId }) => storeId),
     );
+  }
+
+  /** Whether a client had neither subscriptions nor messages: then nothing is left of it. */
+  #forgetEmpty(id: string): boolean {
+    const queue = this.#queues.get(id);
+    if (this.#sessions.has(id) || this.queuedFor(id) > 0) return false;
+    if (queue?.beginning === null) this.#queues.delete(id);
+    void this.#journal?.forget(id).catch(() => undefined);
+    return true;
   }
 
   override async outgoingClearMessageId(
