@@ -2,10 +2,13 @@
 import { randomBytes } from 'node:crypto';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { indicesOf } from '@blocktorrent/protocol/bitfield.ts';
-import { decodeInfo } from '@blocktorrent/protocol/chunking.ts';
+import { toHex } from '@blocktorrent/protocol/bytes.ts';
+import { decodeInfo, infoHashOf } from '@blocktorrent/protocol/chunking.ts';
 import { manifestChunkCount } from '@blocktorrent/protocol/manifest.ts';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { FileChunkStore } from '../../agent/src/store/file-chunk-store.ts';
 import { planOf } from '../../agent/src/store/offer.ts';
 import { Grid, type GridNode } from '../support/grid.ts';
 import type { TrialFile } from '../support/sealed-file.ts';
@@ -90,6 +93,33 @@ describe('a scrub', () => {
     expect(await scrub(node)).toMatchObject({ lost: 2 });
     await expectSound(node, fileOf(0), one);
     await expectSound(node, fileOf(0), two);
+  });
+
+  it('does not remove the chunk that has come for a lost one', async () => {
+    const node = grid.node('Org3MSP');
+    const { fileId, manifest } = fileOf(0);
+    const file = { fileId, infoHash: toHex(infoHashOf(manifest.info)) };
+    const [one = 0, two = 0] = chunksAt(node, fileOf(0));
+    const removed = Promise.withResolvers<void>();
+    const remove = FileChunkStore.prototype.delete;
+    const slow = vi.spyOn(FileChunkStore.prototype, 'delete');
+    slow.mockImplementationOnce(async function (this: FileChunkStore, ...args) {
+      await removed.promise;
+      await remove.apply(this, args);
+    });
+    const seen = node.events.length;
+    const stored = () =>
+      node.events.slice(seen).flatMap((event) => (event.type === 'stored' ? [event.index] : []));
+    const lost = node.store.lost(file, one, 'rotten');
+    await node.store.lost(file, two, 'rotten');
+    await expect.poll(stored).toContain(two);
+    await pause(300);
+    expect(stored()).toEqual([two]);
+    removed.resolve();
+    await lost;
+    slow.mockRestore();
+    await expectSound(node, fileOf(0), one);
+    expect(await scrub(node)).toMatchObject({ lost: 0 });
   });
 
   it('says so in an alarm while no other owner can be reached', async () => {

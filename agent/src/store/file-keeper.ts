@@ -49,6 +49,8 @@ export class FileKeeper {
   readonly #dialer: OwnerDialer;
   readonly #have = new Set<number>();
   #missing: Set<number>;
+  /** Lost chunks whose files are still being removed: what came now would go with them. */
+  readonly #deleting = new Set<number>();
   readonly #pulling = new Map<number, { readonly link: Link; readonly sinceMs: number }>();
   readonly #distrusted = new Set<MspId>();
   readonly #barred = new WeakMap<Link, Map<number, number>>();
@@ -158,7 +160,8 @@ export class FileKeeper {
     this.#tellLost(index, reason);
     if (this.plan.owned.includes(index)) this.#missing.add(index);
     this.#noteHave();
-    await node.chunks.delete(this.plan.fileId, index);
+    this.#deleting.add(index);
+    await node.chunks.delete(this.plan.fileId, index).finally(() => this.#deleting.delete(index));
     this.schedule();
   }
 
@@ -216,7 +219,7 @@ export class FileKeeper {
     for (const index of this.#missing) {
       const owners = this.plan.owners[index] ?? [];
       for (const mspId of owners) wanted.add(mspId);
-      if (this.#pulling.has(index)) continue;
+      if (this.#pulling.has(index) || this.#deleting.has(index)) continue;
       const choose = () =>
         chooseSource({
           index,

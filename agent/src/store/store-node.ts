@@ -169,7 +169,11 @@ export class StoreNode {
   }
 
   /** A stored chunk turned out to be damaged or gone: it is deleted, and fetched again in time. */
-  async lost({ fileId, infoHash }: KeptFile, index: number, reason: string): Promise<void> {
+  async lost(
+    { fileId, infoHash }: Pick<KeptFile, 'fileId' | 'infoHash'>,
+    index: number,
+    reason: string,
+  ): Promise<void> {
     if (this.#abort.signal.aborted) return;
     const torrent = this.#torrent(infoHash);
     await torrent.loaded;
