@@ -57,8 +57,7 @@ export function alarmsOf(facts: Facts, nowMs: number): Alarm[] {
       ledgerTrouble === null
         ? null
         : `the ledger does not answer, since ${when(ledgerTrouble.sinceMs)}: ${ledgerTrouble.reason}; ` +
-            `${facts.roles.includes('ingest') ? 'readings are taken, files wait' : 'what depends on it waits'}: ` +
-            'look at the network, and at the peers in ledger.peers',
+            'files and audits wait until it does: look at the network, and at the peers in ledger.peers',
     ),
     ...one(
       'clock',

@@ -17,6 +17,7 @@ import { gatewayRoutes } from './gateway-controls.ts';
 import type { House } from './house.ts';
 import type { SourceState } from './ingest/table-source.ts';
 import type { LedgerTrouble } from './ledger/ledger-watch.ts';
+import type { AwaitedOwner } from './measure.ts';
 import { listPeers } from './peer-list.ts';
 import type { ExportedTorrent } from './readers.ts';
 import type { ClockState } from './runtime/clock-watch.ts';
@@ -66,6 +67,8 @@ export interface AgentStatus {
     /** Sent over size: 1 is each byte once. Null before the first file. */
     readonly uplinkRatio: number | null;
   };
+  /** Owners whose receipts are missing. */
+  readonly awaitedOwners: readonly AwaitedOwner[];
   readonly store: object | null;
   /** The machine, as last looked at; null before the first look. */
   readonly host: HostFacts | null;

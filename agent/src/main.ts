@@ -23,6 +23,7 @@ import { WATCHED_FOLDER_MIGRATION, type WatchedFolder } from './ingest/watched-f
 import { makeStore } from './keeping.ts';
 import { LedgerWatch } from './ledger/ledger-watch.ts';
 import {
+  awaitedOwners,
   countDuty,
   countFile,
   gaugeHost,
@@ -400,6 +401,7 @@ function statusOf(
     clock: { state: house.clock.state, waiting: house.clock.mistrust },
     uplink: queue.uplink(),
     overdue: overdueOf(house),
+    awaitedOwners: awaitedOwners(house),
     store: store?.status() ?? null,
     upkeep: view.known ? (upkeep?.status() ?? null) : null,
     problems: [...queue.problems(PROBLEMS_MAX), ...waitingForOwners(house)],

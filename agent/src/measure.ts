@@ -2,7 +2,10 @@
  * What is counted of the parts that do not count themselves: the ledger's transactions, the store's
  * events, the state of the queue and the sockets. Names are those of `runtime/metric-table.ts`.
  */
+
+import type { MspId } from '@blocktorrent/protocol/ledger-api.ts';
 import type { AgentStatus } from './controls.ts';
+import type { OwnerState } from './distribute/types.ts';
 import type { House } from './house.ts';
 import type { Ledger, LedgerEvent } from './ledger/ledger.ts';
 import { systemClock } from './runtime/clock.ts';
@@ -87,6 +90,27 @@ export function countDuty(
   if (what === 'confirmed') metrics.add('consortiumShardsConfirmed', count);
   else if (what === 'voted') metrics.add('consortiumVotes', count, { vote: 'approve' });
   else metrics.add('consortiumReleases', 1);
+}
+
+/** An owner whose receipts are missing, as its link is now. */
+export interface AwaitedOwner {
+  readonly mspId: MspId;
+  /** Files that cannot go on without it, or wait a while for it. */
+  readonly files: number;
+  readonly state: OwnerState;
+}
+
+/** Owners that files on their way wait for, those that cannot be reached among them. */
+export function awaitedOwners({ queue, progress }: House): AwaitedOwner[] {
+  const owners = new Map<MspId, AwaitedOwner>();
+  for (const [id, { states }] of progress) {
+    if (!queue.has(id) || queue.get(id).stage !== 'named') continue;
+    for (const [mspId, state] of Object.entries(states)) {
+      if (state === 'done') continue;
+      owners.set(mspId, { mspId, state, files: (owners.get(mspId)?.files ?? 0) + 1 });
+    }
+  }
+  return [...owners.values()].sort((a, b) => (a.mspId < b.mspId ? -1 : 1));
 }
 
 /** Files that should be available by now, and are neither that nor given up. */

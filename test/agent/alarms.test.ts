@@ -11,7 +11,6 @@ import { createMetrics } from '../../agent/src/runtime/metrics.ts';
 const DAY_MS = 86_400_000;
 const BROKER = { url: 'mqtt://b', connected: true, reason: null, sessionsLost: 1 };
 const WELL = {
-  roles: ['ingest'],
   stuck: [],
   ledgerTrouble: null,
   clock: { state: 'unknown', waiting: null },
@@ -51,7 +50,7 @@ describe('alarms', () => {
     expect(alarms.map(({ what }) => what)).toEqual(ALARMS);
     expect(alarms[1]?.text).toBe(
       'the ledger does not answer, since 1970-01-01 00:00:00 UTC: peer p cannot be reached; ' +
-        'readings are taken, files wait: look at the network, and at the peers in ledger.peers',
+        'files and audits wait until it does: look at the network, and at the peers in ledger.peers',
     );
   });
 

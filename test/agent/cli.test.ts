@@ -258,6 +258,7 @@ describe('commands that ask the running agent', () => {
         sources: [],
         doors: [],
         quarantine: [],
+        awaitedOwners: [{ mspId: 'Org3MSP', state: 'unreachable', files: 2 }],
         brokers: [],
         problems: [
           { id: 9, stage: 'sealed', error: 'no epoch' },
@@ -272,7 +273,9 @@ describe('commands that ask the running agent', () => {
     expect(out).toMatch(/^Org1.*\nALARM {5}little room\nALARM {5}2 chunks are here alone\n/);
     expect(out).toContain('1.0 KiB of 2.0 KiB; 7 readings dropped, the last 1970-01-01');
     expect(out).toContain('anchor    11 readings on the ledger');
-    expect(out).toContain('3 available');
+    expect(out).toContain(
+      '3 available\nwaiting   for receipts of Org3MSP (unreachable, 2 files)\n',
+    );
     expect(out).toContain('1.05 times');
     expect(out).toContain('problem   2 files, as 9 (sealed): no epoch\n');
     expect(out).toContain('problem   file 8 (sealed): too early');

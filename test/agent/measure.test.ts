@@ -8,6 +8,7 @@ import { BatchStore } from '../../agent/src/batch/batch-store.ts';
 import type { House } from '../../agent/src/house.ts';
 import { type Ledger, LedgerError } from '../../agent/src/ledger/ledger.ts';
 import {
+  awaitedOwners,
   countDuty,
   countFile,
   countStore,
@@ -104,6 +105,19 @@ it('the store, files that move, duties', async () => {
     'consortium_votes_total{vote="approve"}': 1,
     consortium_releases_total: 1,
   });
+});
+
+it('owners that files wait for', () => {
+  const states = { Org2MSP: 'done', Org3MSP: 'unreachable', Org4MSP: 'fetching' };
+  const stages: Record<number, string> = { 1: 'named', 2: 'named', 3: 'deposited' };
+  const house = {
+    queue: { has: (id: number) => id in stages, get: (id: number) => ({ stage: stages[id] }) },
+    progress: new Map([1, 2, 3, 4].map((id) => [id, { states }])),
+  } as unknown as House;
+  expect(awaitedOwners(house)).toEqual([
+    { mspId: 'Org3MSP', state: 'unreachable', files: 2 },
+    { mspId: 'Org4MSP', state: 'fetching', files: 2 },
+  ]);
 });
 
 it('gauges of queue, sockets, store, upkeep and machine', async () => {

@@ -37,6 +37,15 @@ describe('the log', () => {
     });
   });
 
+  it('names one component on each line, also where nobody said which', () => {
+    const lines: string[] = [];
+    const log = createLog({ stream: { write: (line: string) => lines.push(line) } });
+    log.info('a');
+    log.child({ component: 'store' }).child({ component: 'repair', id: 1 }).info('b');
+    const components = lines.map((line) => line.match(/"component":"\w+"/g));
+    expect(components).toEqual([['"component":"agent"'], ['"component":"repair"']]);
+  });
+
   it('tells the journal how urgent each line is, in the way of sd-daemon(3)', () => {
     const lines: string[] = [];
     const stream = withPriorities({ write: (line: string) => lines.push(line) });

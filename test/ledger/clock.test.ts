@@ -136,6 +136,7 @@ describe('status', () => {
         roles: [],
         doors: [],
         quarantine: [],
+        awaitedOwners: [],
         disk: null,
         anchor: null,
         store: null,

@@ -30,6 +30,12 @@ export function statusText(status: AgentStatus): string {
   }
   const counts = stages.map(([stage, count]) => `${count} ${stage}`).join(', ');
   lines.push(`files     ${counts === '' ? 'none yet' : counts}`);
+  if (status.awaitedOwners.length > 0) {
+    const owners = status.awaitedOwners.map(
+      ({ mspId, files, state }) => `${mspId} (${state}, ${files} files)`,
+    );
+    lines.push(`waiting   for receipts of ${owners.join(', ')}`);
+  }
   lines.push(
     `uplink    ${bytesText(sentBytes)} for ${bytesText(ciphertextBytes)} of files${ratio}`,
   );

@@ -35,7 +35,7 @@ export interface LogOptions {
   readonly level?: LogLevel;
   /** Where the lines go; standard error if not said. */
   readonly stream?: DestinationStream;
-  /** Fields on every line. */
+  /** Fields on every line; `component` is `agent` if not said. */
   readonly fields?: Record<string, unknown>;
   /** Over this time repetitions are counted, ms. */
   readonly repeatsMs?: number;
@@ -54,11 +54,12 @@ export function createLog(options: LogOptions = {}): LeveledLog {
     },
     options.stream ?? standardError(process.env),
   );
+  const { component = 'agent', ...fields } = options.fields ?? {};
   return {
-    ...wrap(logger.child(redactFields(options.fields ?? {})), {
+    ...wrap(logger.child(redactFields(fields)), {
       threshold,
       repeats: new LogRepeats(options.repeatsMs),
-      component: String(options.fields?.component ?? ''),
+      component: String(component),
     }),
     setLevel: (level) => {
       threshold.level = level;
@@ -133,20 +134,18 @@ function wrap(logger: Logger, shared: Shared): Log {
       if (!isDebug && (level === 'warn' || level === 'error')) {
         const known = ABOUT.filter((name) => fields[name] !== undefined);
         const about = redactFields(Object.fromEntries(known.map((name) => [name, fields[name]])));
-        const told = (leftOut: number) => logger[level]({ ...about, leftOut }, text);
+        const told = (leftOut: number) => logger[level]({ component, ...about, leftOut }, text);
         if (!repeats.admits(JSON.stringify([level, component, text, about]), told)) return;
       }
-      logger[level](redactFields(fields, isDebug), text);
+      logger[level]({ component, ...redactFields(fields, isDebug) }, text);
     };
   return {
     debug: write('debug'),
     info: write('info'),
     warn: write('warn'),
     error: write('error'),
-    child: (fields) =>
-      wrap(logger.child(redactFields(fields)), {
-        ...shared,
-        component: String(fields.component ?? component),
-      }),
+    // pino writes a field of the parent and of the child both: of components there is one.
+    child: ({ component: own = component, ...fields }) =>
+      wrap(logger.child(redactFields(fields)), { ...shared, component: String(own) }),
   };
 }
