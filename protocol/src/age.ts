@@ -36,14 +36,12 @@ import { ProtocolError } from './errors.ts';
 import { LIMITS } from './limits.ts';
 
 export {
-  AGE_KEY_BYTES,
   decodeIdentity,
   decodeRecipient,
   encodeIdentity,
   encodeRecipient,
   identityFromRandom,
   type Random,
-  recipientBytesOf,
   recipientOf,
 } from './age-keys.ts';
 export { type Aead, nobleAead } from './age-stream.ts';

@@ -43,7 +43,7 @@ export const BATCH_META = {
 export type BatchMetaKey = (typeof BATCH_META)[keyof typeof BATCH_META];
 
 /** Decoders of payloads that are no text: the views leave them as they are. */
-export const BINARY_DECODERS = ['cbor', 'msgpack', 'senml-cbor', 'sparkplug'] as const;
+const BINARY_DECODERS = ['cbor', 'msgpack', 'senml-cbor', 'sparkplug'] as const;
 
 /** Creates an empty batch. Run once, in one transaction, on an empty database. */
 export const BATCH_SCHEMA = `

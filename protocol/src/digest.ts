@@ -2,7 +2,7 @@
  * The three digests of a chunk (P §3.2.1): SHA3-256, SHA-384 and SHA-512.
  *
  * Each names one owner, all three are checked on every transfer. Packed, they are 144 bytes in
- * that order. Hashing is pluggable: noble here, node:crypto on an agent's hot path.
+ * that order. An agent's hot path has node:crypto do the same.
  */
 import { sha384, sha512 } from '@noble/hashes/sha2.js';
 import { sha3_256 } from '@noble/hashes/sha3.js';
@@ -19,30 +19,12 @@ export interface ChunkDigests {
   readonly sha512: Uint8Array;
 }
 
-/** The hash functions that a chunk needs; an implementation must be exact, not fast. */
-export interface Hasher {
-  sha3_256(bytes: Uint8Array): Uint8Array;
-  sha384(bytes: Uint8Array): Uint8Array;
-  sha512(bytes: Uint8Array): Uint8Array;
-}
-
-/** Pure JavaScript, for places without node:crypto, and as a cross-check of it. */
-export const nobleHasher: Hasher = {
-  sha3_256: (bytes) => sha3_256(bytes),
-  sha384: (bytes) => sha384(bytes),
-  sha512: (bytes) => sha512(bytes),
-};
-
 /** Length of packed digests: 32 + 48 + 64 bytes. */
 export const DIGEST_BYTES = 144;
 
 /** The three digests of one chunk's bytes. */
-export function digestChunk(bytes: Uint8Array, hasher: Hasher = nobleHasher): ChunkDigests {
-  return {
-    sha3: hasher.sha3_256(bytes),
-    sha384: hasher.sha384(bytes),
-    sha512: hasher.sha512(bytes),
-  };
+export function digestChunk(bytes: Uint8Array): ChunkDigests {
+  return { sha3: sha3_256(bytes), sha384: sha384(bytes), sha512: sha512(bytes) };
 }
 
 /** Whether all three digests agree. */

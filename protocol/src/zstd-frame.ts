@@ -21,7 +21,7 @@ const RLE_BLOCK = 1;
 const COMPRESSED_BLOCK = 2;
 
 /** Least content of a frame that another one follows, in bytes; such a frame says how much it holds. */
-export const FRAME_CONTENT_BYTES_MIN = 1024 * 1024;
+const FRAME_CONTENT_BYTES_MIN = 1024 * 1024;
 
 /**
  * The frames that the source consists of, one after the other, each as its bytes in pieces of the

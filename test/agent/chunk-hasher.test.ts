@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { concatBytes, equalBytes } from '@blocktorrent/protocol/bytes.ts';
 import { chunkLengthOf } from '@blocktorrent/protocol/chunking.ts';
-import { digestChunk, packDigests } from '@blocktorrent/protocol/digest.ts';
+import { packDigests } from '@blocktorrent/protocol/digest.ts';
 import { describe, expect, it } from 'vitest';
 import { digestPartInThread, newFileNumber } from '../../agent/src/crypto/chunk-thread.ts';
-import { nodeHasher } from '../../agent/src/crypto/node-hasher.ts';
 import { ChunkHasher } from '../../agent/src/seal/chunk-hasher.ts';
+import { nodeDigests } from '../support/node-digests.ts';
 import { Seeded } from '../support/seeded.ts';
 
 const random = new Seeded('chunk-hasher');
@@ -18,7 +18,7 @@ function expectedOf(file: Uint8Array, hasher: ChunkHasher) {
     const end = start + chunkLengthOf(file.length, hasher.chunkBytes, index);
     const chunk = file.subarray(start, end);
     pieces.push(createHash('sha1').update(chunk).digest());
-    digests.push(packDigests(digestChunk(chunk, nodeHasher)));
+    digests.push(packDigests(nodeDigests(chunk)));
     start = end;
   }
   return { pieces: concatBytes(...pieces), digests: concatBytes(...digests) };
@@ -58,7 +58,7 @@ describe('the hasher of a ciphertext', () => {
     await expect(unknown).rejects.toThrow('of which 0 are known');
     expect(await digestPartInThread(bytes, { ...part, fileOffset: 0, last: false })).toEqual([]);
     const [digests] = await digestPartInThread(bytes, { ...part, fileOffset: 100, last: true });
-    const expected = digestChunk(concatBytes(bytes, bytes), nodeHasher);
+    const expected = nodeDigests(concatBytes(bytes, bytes));
     expect(equalBytes(digests?.sha3 ?? bytes, expected.sha3)).toBe(true);
   });
 });

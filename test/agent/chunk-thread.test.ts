@@ -3,14 +3,13 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Worker } from 'node:worker_threads';
-import { digestChunk } from '@blocktorrent/protocol/digest.ts';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import {
   digestChunkInThread,
   sharedBuffer,
   writeChunkInThread,
 } from '../../agent/src/crypto/chunk-thread.ts';
-import { nodeHasher } from '../../agent/src/crypto/node-hasher.ts';
+import { nodeDigests } from '../support/node-digests.ts';
 
 const MINUTE_MS = 60_000;
 const dir = mkdtempSync(join(tmpdir(), 'blocktorrent-thread-'));
@@ -21,7 +20,7 @@ describe('the thread for chunks', () => {
     const bytes = new Uint8Array(randomBytes(300_001));
     const shared = sharedBuffer(400_000);
     shared.set(bytes, 17);
-    const expected = digestChunk(bytes, nodeHasher);
+    const expected = nodeDigests(bytes);
     const found = await Promise.all([
       digestChunkInThread(bytes),
       digestChunkInThread(shared.subarray(17, 17 + bytes.length)),

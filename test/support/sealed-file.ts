@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { identityFromRandom, recipientOf } from '@blocktorrent/protocol/age.ts';
 import { concatBytes } from '@blocktorrent/protocol/bytes.ts';
 import { chunkBytesFor, encodeInfo } from '@blocktorrent/protocol/chunking.ts';
-import { digestChunk, type Hasher, packDigests } from '@blocktorrent/protocol/digest.ts';
+import { packDigests } from '@blocktorrent/protocol/digest.ts';
 import {
   CHAIN_ROOT,
   decodeManifest,
@@ -15,14 +15,10 @@ import {
   signManifest,
 } from '@blocktorrent/protocol/manifest.ts';
 import { CHANNEL, type TrialPeer } from './membership.ts';
+import { nodeDigests } from './node-digests.ts';
 
 const hash = (name: string) => (bytes: Uint8Array) =>
   new Uint8Array(createHash(name).update(bytes).digest());
-const nodeHasher: Hasher = {
-  sha3_256: hash('sha3-256'),
-  sha384: hash('sha384'),
-  sha512: hash('sha512'),
-};
 
 export interface TrialFile {
   readonly path: string;
@@ -63,7 +59,7 @@ export async function createTrialFile(
       length: bytes,
       pieces: concatBytes(...chunks.map(hash('sha1'))),
     }),
-    digests: concatBytes(...chunks.map((chunk) => packDigests(digestChunk(chunk, nodeHasher)))),
+    digests: concatBytes(...chunks.map((chunk) => packDigests(nodeDigests(chunk)))),
   });
   const changed = options.change?.(decodeManifest(manifest));
   const final = changed === undefined ? manifest : encodeManifest(changed);
