@@ -4,9 +4,9 @@ import { ALARMS, AlarmLog, alarmsOf } from '../../agent/src/alarms.ts';
 import type { AgentStatus } from '../../agent/src/controls.ts';
 import { type Ledger, LedgerError } from '../../agent/src/ledger/ledger.ts';
 import { LedgerWatch } from '../../agent/src/ledger/ledger-watch.ts';
-import { manualClock } from '../../agent/src/runtime/clock.ts';
 import { createLog } from '../../agent/src/runtime/log.ts';
 import { createMetrics } from '../../agent/src/runtime/metrics.ts';
+import { manualClock } from '../support/manual-clock.ts';
 
 const DAY_MS = 86_400_000;
 const BROKER = { url: 'mqtt://b', connected: true, reason: null, sessionsLost: 1 };

@@ -6,10 +6,10 @@ import {
   type SettleOptions,
   settleFile,
 } from '../../agent/src/record/settle.ts';
-import { manualClock } from '../../agent/src/runtime/clock.ts';
 import type { QueuedFile } from '../../agent/src/runtime/file-queue.ts';
 import { silentLog } from '../../agent/src/runtime/log.ts';
 import { Grid } from '../support/grid.ts';
+import { manualClock } from '../support/manual-clock.ts';
 import { seedOfRun } from '../support/seeded.ts';
 import { storeOn } from '../support/stored-files.ts';
 

@@ -13,7 +13,6 @@ import {
 import type { House } from '@blocktorrent/agent/house.ts';
 import { ownReading } from '@blocktorrent/agent/ingest/ingest.ts';
 import { pipeline } from '@blocktorrent/agent/pipeline.ts';
-import { manualClock } from '@blocktorrent/agent/runtime/clock.ts';
 import type { QueuedFile } from '@blocktorrent/agent/runtime/file-queue.ts';
 import { silentLog } from '@blocktorrent/agent/runtime/log.ts';
 import { openReadOnly } from '@blocktorrent/agent/runtime/sqlite.ts';
@@ -22,6 +21,7 @@ import { connectAsync } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { gatewayConfig, startGateway } from '../support/gateway.ts';
 import { createIngest, openStore } from '../support/ingest.ts';
+import { manualClock } from '../support/manual-clock.ts';
 import { aFolder, readings } from '../support/readings.ts';
 
 const LIMITS: DiskLimits = { maxBytes: 100, reserveBytes: 10, policy: 'keep-newest' };

@@ -6,12 +6,12 @@ import type { BatchStore } from '@blocktorrent/agent/batch/batch-store.ts';
 import { Duplicates } from '@blocktorrent/agent/ingest/duplicates.ts';
 import type { IngestOptions } from '@blocktorrent/agent/ingest/ingest.ts';
 import { Taps } from '@blocktorrent/agent/ingest/taps.ts';
-import { manualClock } from '@blocktorrent/agent/runtime/clock.ts';
 import { silentLog } from '@blocktorrent/agent/runtime/log.ts';
 import type { Reading } from '@blocktorrent/protocol/reading.ts';
 import { generate, type Packet, parser } from 'mqtt-packet';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { countingMetrics, createIngest, createSource, openStore } from '../support/ingest.ts';
+import { manualClock } from '../support/manual-clock.ts';
 import { aFolder } from '../support/readings.ts';
 
 const START_MS = 1.8e12;

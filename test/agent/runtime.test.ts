@@ -3,14 +3,13 @@ import { execFileSync } from 'node:child_process';
 import { get } from 'node:http';
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
-import { manualClock, systemClock } from '../../agent/src/runtime/clock.ts';
+import { systemClock } from '../../agent/src/runtime/clock.ts';
 import { startHttp } from '../../agent/src/runtime/http.ts';
 import { Lifecycle, signalsOf } from '../../agent/src/runtime/lifecycle.ts';
 import { createLog, silentLog, withPriorities } from '../../agent/src/runtime/log.ts';
 import { METRICS, metricName } from '../../agent/src/runtime/metric-table.ts';
 import { createMetrics } from '../../agent/src/runtime/metrics.ts';
 import { MigrationError, migrate } from '../../agent/src/runtime/migrate.ts';
-import { seededRandom, systemRandom } from '../../agent/src/runtime/random.ts';
 
 function captured(level: 'debug' | 'info' = 'info') {
   const lines: string[] = [];
@@ -346,27 +345,12 @@ describe('migrations', () => {
   });
 });
 
-describe('clock and randomness', () => {
-  it('of a test move only when they are told', () => {
-    const clock = manualClock(1_000);
-    clock.advance(5);
-    expect([clock.nowMs(), clock.monotonicMs()]).toEqual([1_005, 5]);
-    expect(() => clock.advance(-1)).toThrow(RangeError);
-  });
-
-  it('of the machine counts from its boot, for every process the same', () => {
+describe('the clock', () => {
+  it('counts from the boot of the machine, for every process the same', () => {
     const script = 'process.stdout.write(String(process.hrtime.bigint()))';
     const before = systemClock.monotonicMs();
     const other = Number(execFileSync(process.execPath, ['-e', script])) / 1e6;
     expect(other).toBeGreaterThan(before);
     expect(systemClock.monotonicMs()).toBeGreaterThan(other);
-  });
-
-  it('with a seed are the same in every run, however they are asked for', () => {
-    const [one, other] = [seededRandom('s'), seededRandom('s')];
-    const parts = Buffer.concat([one(1), one(40), one(23)]);
-    expect(parts).toEqual(Buffer.from(other(64)));
-    expect(parts).not.toEqual(Buffer.from(seededRandom('t')(64)));
-    expect(systemRandom(32)).not.toEqual(systemRandom(32));
   });
 });

@@ -1,7 +1,6 @@
 /** When an agent counts as stuck, and that only then its watchdog is not fed. */
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
-import { manualClock } from '../../agent/src/runtime/clock.ts';
 import { FILE_QUEUE_MIGRATIONS, FileQueue } from '../../agent/src/runtime/file-queue.ts';
 import { createLog, silentLog } from '../../agent/src/runtime/log.ts';
 import { migrate } from '../../agent/src/runtime/migrate.ts';
@@ -12,6 +11,7 @@ import {
   UNTOUCHED_MS_MAX,
   Watchdog,
 } from '../../agent/src/runtime/watchdog.ts';
+import { manualClock } from '../support/manual-clock.ts';
 
 const IDLE: StagePulse = {
   name: 'seal',

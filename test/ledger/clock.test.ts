@@ -8,12 +8,12 @@ import { statusText } from '../../agent/src/cli/status-text.ts';
 import type { AgentStatus } from '../../agent/src/controls.ts';
 import { clockedLedger } from '../../agent/src/ledger/clocked-ledger.ts';
 import type { Ledger } from '../../agent/src/ledger/ledger.ts';
-import { manualClock } from '../../agent/src/runtime/clock.ts';
 import { ClockWatch, type ClockWatchOptions } from '../../agent/src/runtime/clock-watch.ts';
 import { FILE_QUEUE_MIGRATIONS, FileQueue } from '../../agent/src/runtime/file-queue.ts';
 import { silentLog } from '../../agent/src/runtime/log.ts';
 import { StageRunner } from '../../agent/src/runtime/stage-runner.ts';
 import { statusLine } from '../../agent/src/status-line.ts';
+import { manualClock } from '../support/manual-clock.ts';
 
 const NOW_MS = Date.UTC(2026, 10, 22);
 let dir = '';

@@ -6,8 +6,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fetchFile } from '../../agent/src/audit/fetch.ts';
 import { distribute } from '../../agent/src/distribute/distribute.ts';
 import { RateLimit } from '../../agent/src/overlay/rate-limit.ts';
-import { manualClock } from '../../agent/src/runtime/clock.ts';
 import { GRID_DISTRIBUTE_TIMING, Grid, type Rates } from '../support/grid.ts';
+import { manualClock } from '../support/manual-clock.ts';
 import { POLICY } from '../support/membership.ts';
 import { createTrialFile, type TrialFile } from '../support/sealed-file.ts';
 

@@ -17,7 +17,6 @@ import { TlsOverlay, type TlsOverlayOptions } from '../../agent/src/overlay/tls-
 import { type DialOptions, type Link, LinkError } from '../../agent/src/overlay/types.ts';
 import { type Log, silentLog } from '../../agent/src/runtime/log.ts';
 import { migrate } from '../../agent/src/runtime/migrate.ts';
-import { seededRandom } from '../../agent/src/runtime/random.ts';
 import { type Database, openDatabase } from '../../agent/src/runtime/sqlite.ts';
 import { STORE_MIGRATIONS } from '../../agent/src/store/catalog.ts';
 import type { ChunkStore } from '../../agent/src/store/chunk-store.ts';
@@ -28,6 +27,7 @@ import { Upkeep, type UpkeepConfig } from '../../agent/src/store/upkeep.ts';
 import type { UpkeepTiming } from '../../agent/src/store/upkeep-types.ts';
 import { AUDITOR_MSP } from '../../devledger/src/pki.ts';
 import { createTrialPeers, TrialMembership, type TrialPeer } from './membership.ts';
+import { Seeded } from './seeded.ts';
 import { type ProxyFaults, SlowProxy } from './slow-proxy.ts';
 import { TrialLedger } from './trial-ledger.ts';
 
@@ -118,7 +118,7 @@ export class Grid {
     this.ledger = new TrialLedger(this.membership, () => {
       for (const node of this.nodes) node.hear();
     });
-    this.random = seededRandom(options.seed);
+    this.random = new Seeded(options.seed).bytes;
   }
 
   /** A new epoch with equal ranges for these organisations; the others are members no longer. */

@@ -21,16 +21,3 @@ export const systemClock: Clock = {
     return seconds * 1000 + nanoseconds / 1e6;
   },
 };
-
-/** A clock that moves only when told; starts at `startMs`. */
-export function manualClock(startMs: number): Clock & { advance(ms: number): void } {
-  let passedMs = 0;
-  return {
-    nowMs: () => startMs + passedMs,
-    monotonicMs: () => passedMs,
-    advance(ms) {
-      if (!(ms >= 0)) throw new RangeError(`a clock advances by >= 0 ms, found ${ms}`);
-      passedMs += ms;
-    },
-  };
-}
