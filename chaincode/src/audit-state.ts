@@ -93,7 +93,7 @@ export async function readRequest(
 }
 
 /** Closed beats expired, expired beats approved and denied; denied once it cannot be approved. */
-export function stateOf(
+function stateOf(
   request: StoredRequest,
   votes: readonly Vote[],
   outcome: AuditOutcome | null,

@@ -8,7 +8,7 @@ import shim from 'fabric-shim';
 import { putJson } from './state.ts';
 
 /** Serialized policy: a peer of each of `mspIds` must endorse. */
-export function peersOfAll(mspIds: readonly MspId[]): Uint8Array {
+function peersOfAll(mspIds: readonly MspId[]): Uint8Array {
   const policy = new shim.KeyEndorsementPolicy();
   policy.addOrgs('PEER', ...mspIds);
   return policy.getPolicy();

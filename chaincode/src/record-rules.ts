@@ -73,7 +73,7 @@ export async function checkReceipts(
 }
 
 /** Throws unless every chunk is kept by as many organisations as the policy asks for. */
-export function requireCoverage(receipts: readonly Receipt[], expected: ReceiptsFor): void {
+function requireCoverage(receipts: readonly Receipt[], expected: ReceiptsFor): void {
   const { epoch, policy, chunkCount } = expected;
   const needed = Math.min(policy.receiptsMin, ownerCountOf(epoch, policy.replicas));
   const kept = coverage(receipts, chunkCount);
@@ -121,7 +121,7 @@ async function passes(check: () => Promise<void>): Promise<boolean> {
 }
 
 /** Checks everything about a record but its place in the gateway's chain. */
-export async function checkRecord(
+async function checkRecord(
   record: RecordInput,
   expected: ReceiptsFor,
   peers: PeerLookup,

@@ -21,7 +21,7 @@ const START_TIMEOUT_MS = 30_000;
 const READY_TIMEOUT_MS = 90_000;
 
 /** The channel's first block. */
-export function genesisBlock(plan: NetworkPlan): string {
+function genesisBlock(plan: NetworkPlan): string {
   return join(plan.dir, 'channel', 'genesis.block');
 }
 

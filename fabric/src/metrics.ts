@@ -3,7 +3,7 @@
  */
 
 /** Every figure of a process by `name{labels}`; null while it does not answer. */
-export async function readMetrics(port: number): Promise<ReadonlyMap<string, number> | null> {
+async function readMetrics(port: number): Promise<ReadonlyMap<string, number> | null> {
   let text: string;
   try {
     const answer = await fetch(`http://127.0.0.1:${port}/metrics`, {

@@ -58,7 +58,7 @@ export interface FetchTiming {
   readonly slowMs: number;
 }
 
-export const FETCH_TIMING: FetchTiming = { dialMs: 15_000, retryMs: 500, slowMs: 30_000 };
+const FETCH_TIMING: FetchTiming = { dialMs: 15_000, retryMs: 500, slowMs: 30_000 };
 /** What a chunk may take on a poor line before another owner is asked for it. */
 const SLOW_BYTES_PER_MS = 32;
 

@@ -52,7 +52,7 @@ export interface ContextOptions {
 }
 
 /** Where a configuration is looked for without `--config` and `BLOCKTORRENT_CONFIG`. */
-export const CONFIG_PATHS = ['blocktorrent.yaml', '/etc/blocktorrent/blocktorrent.yaml'] as const;
+const CONFIG_PATHS = ['blocktorrent.yaml', '/etc/blocktorrent/blocktorrent.yaml'] as const;
 
 /** The context of one invocation. */
 export function createContext(options: ContextOptions): Context {

@@ -15,7 +15,7 @@ import { type Layer, parseYaml, pathKey } from './yaml.ts';
 
 export { parseHostPort } from './fields.ts';
 export { ConfigError, type Problem, problemLine } from './problems.ts';
-export type { Config, HostPort, Role } from './schema.ts';
+export type { Config, HostPort } from './schema.ts';
 
 export interface LoadOptions {
   /** Also demand that every file which is named exists and can be read. */

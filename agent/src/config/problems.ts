@@ -54,7 +54,7 @@ export function keyText(path: readonly PropertyKey[]): string {
 }
 
 /** A value as a person would call it, about 60 characters, without `user:password@` of an address. */
-export function foundText(value: unknown): string {
+function foundText(value: unknown): string {
   if (value === undefined || value === null) return 'nothing';
   if (typeof value === 'string') {
     if (value === '') return 'empty text';

@@ -358,8 +358,7 @@ function consortiumSection() {
 
 /** A complete, checked configuration. */
 export type Config = z.output<ReturnType<typeof sections>>;
-/** What an agent may do. */
-export type Role = Config['roles'][number];
+
 /** One thing that zod found; what `problems.ts` works on. */
 export type SchemaIssue = z.core.$ZodIssue;
 

@@ -57,7 +57,7 @@ const TEXT_CHARS_MAX = 8 * LIMITS.payloadBytesMax;
 const TEXT_CHARS_FREE = 64 * 1024;
 const TEXT_CHARS_PER_BYTE = 16;
 /** Default of a rule's `historicalAfterMs`. */
-export const HISTORICAL_AFTER_MS = 60_000;
+const HISTORICAL_AFTER_MS = 60_000;
 
 /** A decoder for all topics. Throws RangeError on a rule that no decoder can follow. */
 export function createDecode(

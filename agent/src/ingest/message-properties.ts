@@ -8,7 +8,7 @@
 import type { Sample } from '@blocktorrent/protocol/reading.ts';
 
 /** User properties of one message that are kept. */
-export const PROPERTIES_MAX = 64;
+const PROPERTIES_MAX = 64;
 /** Characters of one name, and of one value. */
 const NAME_CHARS_MAX = 200;
 const VALUE_CHARS_MAX = 4096;

@@ -97,7 +97,7 @@ export interface MqttSourceState {
 }
 
 /** Every default of the source. */
-export const SOURCE_DEFAULTS = {
+const SOURCE_DEFAULTS = {
   keepaliveSeconds: 30,
   sessionExpirySeconds: 7 * 86_400,
   packetBytesMax: 16 * 1024 * 1024,

@@ -50,7 +50,7 @@ export interface DhtTiming {
   readonly queryMs: number;
 }
 
-export const DHT_TIMING: DhtTiming = {
+const DHT_TIMING: DhtTiming = {
   refreshMs: 15 * 60_000,
   expireMs: 2 * 60 * 60_000,
   maxAgeMs: 60_000,

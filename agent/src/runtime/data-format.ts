@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { MigrationError } from './migrate.ts';
 
 /** What this release writes. A folder without the file is of release 0.1.0 and has version 1. */
-export const DATA_FORMAT = 1;
+const DATA_FORMAT = 1;
 
 /**
  * Checks the folder's version and notes it where it is not noted yet. Throws `MigrationError`:

@@ -18,7 +18,7 @@ const SECRET_TEXT =
 const DEPTH_MAX = 6;
 const ITEMS_MAX = 50;
 const TEXT_CHARS_MAX = 4000;
-export const REDACTED = '[redacted]';
+const REDACTED = '[redacted]';
 
 /** Text of any length without identities and private keys. */
 export function withoutSecrets(text: string): string {

@@ -59,7 +59,7 @@ export function openReadOnly(path: string, busyTimeoutMs = BUSY_TIMEOUT_MS): Dat
 }
 
 /** Whether an error says that a database file is broken. */
-export function isDamage(error: unknown): error is Error {
+function isDamage(error: unknown): error is Error {
   return error instanceof Error && 'code' in error && DAMAGE_CODES.test(String(error.code));
 }
 

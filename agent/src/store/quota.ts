@@ -14,7 +14,7 @@ export interface Usage {
 }
 
 /** Kept free for what must not fail: databases, batches, the operating system. */
-export const RESERVE_BYTES = 256 * 1024 * 1024;
+const RESERVE_BYTES = 256 * 1024 * 1024;
 
 /** Why an offer is not taken, or null. `freeBytes` is what the disk has left. */
 export function noRoom(

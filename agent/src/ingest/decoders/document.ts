@@ -12,7 +12,7 @@ import { DecodeError } from './decode-error.ts';
 import { timeMsOf } from './time.ts';
 
 /** Deeper nesting than this is refused: tools that read the batch later have limits of their own. */
-export const DEPTH_MAX = 64;
+const DEPTH_MAX = 64;
 /** Arrays, maps and the like of one binary document: each takes far more memory than its byte. */
 export const OBJECTS_MAX = 65_536;
 const SENSOR_CHARS_MAX = 200;
