@@ -79,7 +79,7 @@ export function alarmsOf(facts: Facts, nowMs: number): Alarm[] {
         : `${quarantine.length === 1 ? '1 damaged file was' : `${quarantine.length} damaged files were`} ` +
             'put aside: `blocktorrent quarantine` says why',
     ),
-    ...one('anchor', anchorAlarm(facts)),
+    ...one('anchor', anchorAlarm(facts, nowMs)),
     ...one('overdue', overdue.count === 0 ? null : overdueText(overdue)),
     ...one('copies', upkeep?.alarm ?? null),
   ];
@@ -143,9 +143,10 @@ function droppedAlarm({ disk }: Facts, nowMs: number): string | null {
   return `${droppedReadings} readings were dropped to make room, the last ${when(droppedMs ?? 0)}: more room is batch.disk.maxBytes`;
 }
 
-/** Why the chain is not anchored, where no other alarm says it. */
-function anchorAlarm({ anchor, ledgerTrouble, clock }: Facts): string | null {
-  if (anchor === null || anchor.alarm !== null) return anchor?.alarm ?? null;
+/** What anchors contradict, or why there is none where no other alarm says it. */
+function anchorAlarm({ anchor, ledgerTrouble, clock }: Facts, nowMs: number): string | null {
+  if (anchor === null) return null;
+  if (isRecent(anchor.alarmMs, nowMs)) return anchor.alarm;
   const isSaid = ledgerTrouble !== null || clock.waiting !== null;
   return anchor.error === null || isSaid ? null : `no anchor on the ledger: ${anchor.error}`;
 }

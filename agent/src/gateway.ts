@@ -124,6 +124,8 @@ export class Gateway {
       gateway: config.name,
       head: () => this.#store.durable,
       everyMs: config.batch.anchorEveryMs,
+      memory,
+      nowMs: systemClock.nowMs,
       onOutcome: (outcome) => metrics.add('batchAnchors', 1, { outcome }),
       log: log.child({ component: 'anchor' }),
     });

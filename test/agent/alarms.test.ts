@@ -19,7 +19,7 @@ const WELL = {
   doors: [],
   disk: { alarm: null, droppedReadings: 9, droppedMs: 1 },
   quarantine: [],
-  anchor: { count: 1, error: null, alarm: null },
+  anchor: { count: 1, error: null, alarm: 'readings are missing', alarmMs: 1 },
   overdue: { count: 0, oldestMs: null },
   upkeep: { alarm: null },
 } as unknown as AgentStatus;
@@ -34,7 +34,7 @@ const BAD = {
   doors: [{ name: 'overlay', reason: 'EADDRNOTAVAIL' }],
   disk: { alarm: 'no room', droppedReadings: 9, droppedMs: NOW_MS - 1 },
   quarantine: [{}],
-  anchor: { count: 1, error: null, alarm: 'readings are missing' },
+  anchor: { count: 1, error: null, alarm: 'readings are missing', alarmMs: NOW_MS - 1 },
   overdue: { count: 2, oldestMs: 0 },
   upkeep: { alarm: '1 chunks are here alone' },
 } as unknown as AgentStatus;
@@ -55,7 +55,7 @@ describe('alarms', () => {
   });
 
   it('tell of an anchor that fails where nothing else explains it', () => {
-    const anchor = { count: 1, error: 'NOT_ALLOWED', alarm: null };
+    const anchor = { count: 1, error: 'NOT_ALLOWED', alarm: null, alarmMs: null };
     const one = alarmsOf({ ...WELL, anchor }, NOW_MS);
     expect(one.map(({ text }) => text)).toEqual(['no anchor on the ledger: NOT_ALLOWED']);
     const { ledgerTrouble } = BAD;

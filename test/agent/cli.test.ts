@@ -247,7 +247,7 @@ describe('commands that ask the running agent', () => {
           { what: 'disk', about: '', text: 'little room' },
           { what: 'copies', about: '', text: '2 chunks are here alone' },
         ],
-        anchor: { count: 11, error: null, alarm: null },
+        anchor: { count: 11, error: null, alarm: 'readings are missing', alarmMs: 0 },
         files: { queued: 0, available: 3 },
         uplink: { ciphertextBytes: 1000, sentBytes: 1050, uplinkRatio: 1.05 },
         store: null,
@@ -272,7 +272,7 @@ describe('commands that ask the running agent', () => {
     expect(out).toContain('12, 2 in the open batch, 1 dead letters since the start');
     expect(out).toMatch(/^Org1.*\nALARM {5}little room\nALARM {5}2 chunks are here alone\n/);
     expect(out).toContain('1.0 KiB of 2.0 KiB; 7 readings dropped, the last 1970-01-01');
-    expect(out).toContain('anchor    11 readings on the ledger');
+    expect(out).toMatch(/11 readings on the ledger; 1970-01-01 00:00:00: readings are missing\n/);
     expect(out).toContain(
       '3 available\nwaiting   for receipts of Org3MSP (unreachable, 2 files)\n',
     );

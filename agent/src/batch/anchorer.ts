@@ -26,6 +26,12 @@ export interface AnchorerOptions {
   readonly head: () => ChainHead;
   /** 0: never. */
   readonly everyMs: number;
+  /**
+   * Keeps a contradiction over restarts: the next anchor hides it, since from then on the newest is ours
+   * again. Under another name it is another chain.
+   */
+  readonly memory: { get(key: string): string | null; put(key: string, value: string): void };
+  readonly nowMs: () => number;
   readonly onOutcome: (outcome: 'anchored' | 'failed') => void;
   readonly log: Log;
 }
@@ -36,16 +42,19 @@ export interface AnchorStatus {
   readonly count: number | null;
   /** Why the last try failed; null if it did not. */
   readonly error: string | null;
-  /** The ledger and our files contradict each other; null if they do not. */
+  /** The ledger and our files contradicted each other; null if they never did. */
   readonly alarm: string | null;
+  /** When that was found last, ms since 1970. */
+  readonly alarmMs: number | null;
 }
 
+const NO_ALARM = '{ "alarm": null, "alarmMs": null }';
 /** While the ledger is away it is asked so often at least: it may be back. */
 const OFFLINE_RETRY_MS = 10_000;
 
 export class Anchorer {
   readonly #options: AnchorerOptions;
-  #status: AnchorStatus = { count: null, error: null, alarm: null };
+  #status: AnchorStatus;
   #compared = false;
   #timer: NodeJS.Timeout | null = null;
   #running: Promise<void> = Promise.resolve();
@@ -55,6 +64,9 @@ export class Anchorer {
 
   constructor(options: AnchorerOptions) {
     this.#options = options;
+    const known = options.memory.get(keyOf(options));
+    const found = JSON.parse(known ?? NO_ALARM) as Pick<AnchorStatus, 'alarm' | 'alarmMs'>;
+    this.#status = { count: null, error: null, ...found };
   }
 
   get status(): AnchorStatus {
@@ -105,14 +117,20 @@ export class Anchorer {
 
   /** Once after the start: a disk that was set back shows in the anchors that were made since. */
   async #compare(count: number, head: string): Promise<void> {
-    const { ledger, source, gateway, log } = this.#options;
+    const { ledger, source, gateway, memory, nowMs, log } = this.#options;
     const last = await ledger.evaluate('ledger/records:GetAnchor', { source, gateway });
     if (last === null || last.count < count || (last.count === count && last.head === head)) return;
     const alarm =
       last.count > count
         ? `the ledger has an anchor over ${last.count} readings, here are ${count}: readings are missing; with an old or empty dataDir give the gateway another name`
         : `the ledger has another anchor over ${count} readings: readings were changed`;
-    this.#status = { ...this.#status, alarm };
+    const found = { alarm, alarmMs: nowMs() };
+    this.#status = { ...this.#status, ...found };
+    memory.put(keyOf(this.#options), JSON.stringify(found));
     log.error(alarm);
   }
+}
+
+function keyOf({ gateway }: AnchorerOptions): string {
+  return `anchor-alarm/${gateway}`;
 }

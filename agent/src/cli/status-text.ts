@@ -25,8 +25,11 @@ export function statusText(status: AgentStatus): string {
   lines.push(...brokerLines(status));
   if (status.disk !== null) lines.push(diskLine(status.disk));
   if (status.anchor !== null) {
-    const { count } = status.anchor;
-    lines.push(`anchor    ${count === null ? 'none yet' : `${count} readings`} on the ledger`);
+    const { count, alarm, alarmMs } = status.anchor;
+    const found = alarm === null || alarmMs === null ? '' : `; ${timeText(alarmMs)}: ${alarm}`;
+    lines.push(
+      `anchor    ${count === null ? 'none yet' : `${count} readings`} on the ledger${found}`,
+    );
   }
   const counts = stages.map(([stage, count]) => `${count} ${stage}`).join(', ');
   lines.push(`files     ${counts === '' ? 'none yet' : counts}`);
