@@ -186,14 +186,6 @@ export function judgeAnswer(
   return rightPlace && equalBytes(answer.hash, answerHash(draw.seed, block)) ? 'right' : 'wrong';
 }
 
-/**
- * Probability that at least one of `samples` challenges, each for a block drawn anew, meets what is
- * lost, if `lostShare` (0..1) of the blocks is: 1 - (1 - lostShare)^samples.
- */
-export function chanceToCatch(lostShare: number, samples: number): number {
-  return 1 - (1 - lostShare) ** samples;
-}
-
 function seedOf(terms: ChallengeTerms): Uint8Array {
   const { channel, fileId, challenger, answerer, chunkCount, chunks } = terms;
   return sha256(

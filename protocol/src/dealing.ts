@@ -8,7 +8,7 @@
  * auditor's, `rebuildIdentity` the auditor's; both refuse with the check that failed.
  */
 import { sha256 } from '@noble/hashes/sha2.js';
-import { decodeRecipient, encodeRecipient, type Random, recipientOf } from './age.ts';
+import { decodeRecipient, encodeRecipient, recipientOf } from './age.ts';
 import { equalBytes, fromHex, toHex } from './bytes.ts';
 import { encodeCanonical } from './cbor.ts';
 import { ProtocolError } from './errors.ts';
@@ -27,13 +27,6 @@ export interface DealInput {
   /** The deposit's id, 64 hex digits: the transaction's, or `depositIdOf` one of many. */
   readonly txId: string;
   readonly input: DepositInput;
-}
-
-/** The stored bytes of shard `index` (from 1) of a dealing. */
-export interface HeldShard {
-  readonly shardBytes: Uint8Array;
-  readonly index: number;
-  readonly dealing: Dealing;
 }
 
 /** The scheme for a consortium that has no reason for another. */
@@ -154,48 +147,6 @@ function requireShape(dealing: Dealing): void {
  * `bad-key` where these are at fault; index as `bad-argument`.
  */
 export function verifyShard(shardBytes: Uint8Array, index: number, dealing: Dealing): Shard {
-  const shard = openShard(shardBytes, index, dealing);
-  KEY_SCHEMES[shard.scheme].verifyShare(shard, committedOf(dealing));
-  return shard;
-}
-
-/**
- * `verifyShard` for many: each one's shard, or the error that `verifyShard` would throw. Those of
- * one dealing (the same object) are checked at once, with 16 bytes of `random` each, which takes
- * about half the time; then a wrong one passes with a chance of 2^-128.
- */
-export function verifyShards(
-  held: readonly HeldShard[],
-  random: Random,
-): (Shard | ProtocolError)[] {
-  const opened = held.map(({ shardBytes, index, dealing }) =>
-    caught(() => openShard(shardBytes, index, dealing)),
-  );
-  const fitting = new Map<Dealing, boolean>();
-  for (const { dealing } of held) {
-    if (fitting.has(dealing)) continue;
-    const shards = opened.filter(
-      (shard, i): shard is Shard =>
-        held[i]?.dealing === dealing && !(shard instanceof ProtocolError),
-    );
-    fitting.set(dealing, shards.length > 1 && shardsFit(shards, dealing, random));
-  }
-  return opened.map((shard, i) => {
-    const one = held[i];
-    if (one === undefined || fitting.get(one.dealing) === true) return shard;
-    return caught(() => verifyShard(one.shardBytes, one.index, one.dealing));
-  });
-}
-
-function shardsFit(shards: readonly Shard[], dealing: Dealing, random: Random): boolean {
-  const fit = caught(() =>
-    KEY_SCHEMES[dealing.scheme].sharesFit(shards, committedOf(dealing), random),
-  );
-  return fit === true;
-}
-
-/** `verifyShard` but for what the commitments say. */
-function openShard(shardBytes: Uint8Array, index: number, dealing: Dealing): Shard {
   const pinned = dealing.shardHashes[index - 1];
   const proof = dealing.proofs[index - 1];
   if (pinned === undefined || proof === undefined) {
@@ -217,6 +168,7 @@ function openShard(shardBytes: Uint8Array, index: number, dealing: Dealing): Sha
   if (shard.index !== index) {
     throw new ProtocolError('bad-shard', `shard ${index}: says that it is shard ${shard.index}`);
   }
+  KEY_SCHEMES[shard.scheme].verifyShare(shard, committedOf(dealing));
   return shard;
 }
 
@@ -291,16 +243,6 @@ function requireShardOf(shard: Shard, dealing: Dealing): void {
         `shard ${shard.index}: expected ${name} ${dealing[name]}, got ${shard[name]}`,
       );
     }
-  }
-}
-
-/** What `check` returns, or the ProtocolError that it throws. */
-function caught<T>(check: () => T): T | ProtocolError {
-  try {
-    return check();
-  } catch (error) {
-    if (error instanceof ProtocolError) return error;
-    throw error;
   }
 }
 

@@ -7,11 +7,10 @@
  * commitments rebuild that recipient's key, and nobody learns it. Beyond P §3.2.2: PROTOCOL §4.
  * Sources: Feldman 1987; RFC 7748 §4.1 (the map), RFC 8032 §5.1.3 (strict decoding).
  */
-import { pippenger } from '@noble/curves/abstract/curve.js';
 import type { EdwardsPoint } from '@noble/curves/abstract/edwards.js';
 import { ed25519 } from '@noble/curves/ed25519.js';
 import { bytesToNumberLE, numberToBytesLE } from '@noble/curves/utils.js';
-import { identityFromRandom, type Random } from './age-keys.ts';
+import { identityFromRandom } from './age-keys.ts';
 import { equalBytes } from './bytes.ts';
 import { ProtocolError } from './errors.ts';
 import { LIMITS } from './limits.ts';
@@ -37,8 +36,6 @@ const COFACTOR = 8n;
 const GROUP_ORDER = COFACTOR * Fn.ORDER;
 const CLAMPED_MIN = 1n << 254n;
 const CLAMPED_END = 1n << 255n;
-/** Random factors of a batch check: a wrong share passes with a chance of 2^-128. */
-const FACTOR_BYTES = 16;
 /**
  * The base point with a table of its own, wider than the library's and without its random blinding:
  * made at the first deal or check, and then a multiplication is 33 additions, whatever the scalar.
@@ -135,27 +132,6 @@ export function verifyFeldmanShare({ index, share, commitments }: CommittedShare
   if (!shown.equals(committed)) {
     throw new ProtocolError('bad-shard', `share ${index} does not fit the commitments`);
   }
-}
-
-/**
- * Whether all shares, of one dealing or of many, fit their commitments: one equation over a random
- * linear combination, with 16 bytes of `random` each. Which one is wrong, `verifyFeldmanShare`
- * says. Throws ProtocolError `bad-shard` on a share that is no scalar below l.
- */
-export function feldmanSharesFit(shares: readonly CommittedShare[], random: Random): boolean {
-  let combined = 0n;
-  const factors = new Map<EdwardsPoint, bigint>();
-  for (const { index, share, commitments } of shares) {
-    requireIndex(index);
-    let factor = bytesToNumberLE(random(FACTOR_BYTES));
-    combined = Fn.add(combined, Fn.mul(factor, scalarOf(share, index)));
-    for (const point of commitments.points) {
-      factors.set(point, Fn.add(factors.get(point) ?? 0n, factor));
-      factor = Fn.mul(factor, BigInt(index));
-    }
-  }
-  const shown = combined === 0n ? Point.ZERO : BASE.multiply(combined);
-  return shown.equals(pippenger(Point, [...factors.keys()], [...factors.values()]));
 }
 
 /**

@@ -4,13 +4,12 @@
  * `shamir-gf256` is the paper's: nothing about a share can be checked before the key is rebuilt.
  * `feldman-25519` commits to the polynomial, so that each share can.
  */
-import { type Random, recipientBytesOf } from './age-keys.ts';
+import { recipientBytesOf } from './age-keys.ts';
 import {
   COMMITMENT_BYTES,
   type Commitments,
   dealFeldman,
   FELDMAN_SHARE_BYTES,
-  feldmanSharesFit,
   openCommitments,
   rebuildFeldman,
   verifyFeldmanShare,
@@ -47,12 +46,6 @@ export interface SharingScheme {
   readonly verifyCommitments: (committed: Committed) => void;
   /** For a recorded dealing: errors of `verifyCommitments`, and `bad-shard` where it does not fit. */
   readonly verifyShare: (share: IndexedShare, committed: Committed) => void;
-  /** Whether `verifyShare` would pass each of the shares, but for a chance of 2^-128. */
-  readonly sharesFit: (
-    shares: readonly IndexedShare[],
-    committed: Committed,
-    random: Random,
-  ) => boolean;
   /** The identity behind exactly k shares; compare its recipient. Throws on shares that are none. */
   readonly rebuild: (shares: readonly IndexedShare[]) => Uint8Array;
 }
@@ -68,11 +61,6 @@ export const KEY_SCHEMES: { readonly [S in KeyScheme]: SharingScheme } = {
     },
     verifyShare: (share, committed) =>
       verifyFeldmanShare({ ...share, commitments: reopened(committed) }),
-    sharesFit: (shares, committed, random) => {
-      const commitments = reopened(committed);
-      const all = shares.map((share) => ({ ...share, commitments }));
-      return feldmanSharesFit(all, random);
-    },
     rebuild: rebuildFeldman,
   },
   'shamir-gf256': {
@@ -85,7 +73,6 @@ export const KEY_SCHEMES: { readonly [S in KeyScheme]: SharingScheme } = {
     }),
     verifyCommitments: () => undefined,
     verifyShare: () => undefined,
-    sharesFit: () => true,
     rebuild: combineShares,
   },
 };

@@ -204,7 +204,10 @@ export interface Vote extends VoteInput {
   readonly mspId: MspId;
   readonly atMs: number;
 }
-/** `shards`: age file to the request's recipient for this holder; inside, JSON `ReleasedShards`. */
+/**
+ * `shards`: age file to the request's recipient for this holder; inside, JSON from each file's id to the
+ * stored bytes of its shard, base64.
+ */
 export interface ReleaseInput {
   readonly requestId: string;
   readonly shards: Base64;
@@ -213,8 +216,6 @@ export interface Release extends ReleaseInput {
   readonly mspId: MspId;
   readonly atMs: number;
 }
-/** What a holder's release decrypts to: the stored bytes of its shard for each file. */
-export type ReleasedShards = Readonly<Record<Hex, Base64>>;
 
 /** Files of this time range, by `timeMs`, are to be drawn at the policy's rate. */
 export interface InspectionInput {
@@ -305,7 +306,6 @@ export const CHALLENGE_TRANSIENT = { manifest: 'manifest', chunk: 'chunk' } as c
  */
 export const TRANSIENT = { identity: 'identity', entropy: 'entropy', shards: 'shards' } as const;
 
-/** A shard in the clear, as its holder stores it: canonical CBOR of this, `shardBytes`. */
 export interface ReissueInput {
   readonly fileId: Hex;
   readonly depositTx: string;

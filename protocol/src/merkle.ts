@@ -21,7 +21,10 @@ export function merkleRoot(leaves: readonly Uint8Array[]): Uint8Array {
   return Uint8Array.from(treeOf(leaves).getRoot());
 }
 
-/** Root over `leaves` and the inclusion proof of each, from one tree; as the two functions. */
+/**
+ * Root over `leaves` and the inclusion proof of each, from one tree: siblings, the leaf's first, 32 bytes
+ * each. Throws ProtocolError `bad-argument` on none.
+ */
 export function merkleTree(leaves: readonly Uint8Array[]): {
   root: Uint8Array;
   proofs: Uint8Array[][];
@@ -31,15 +34,6 @@ export function merkleTree(leaves: readonly Uint8Array[]): {
     root: Uint8Array.from(tree.getRoot()),
     proofs: leaves.map((_, index) => proofIn(tree, index)),
   };
-}
-
-/** Inclusion proof of leaf `index` (from 0): siblings, the leaf's first, 32 bytes each. */
-export function merkleProof(leaves: readonly Uint8Array[], index: number): Uint8Array[] {
-  const tree = treeOf(leaves);
-  if (!Number.isInteger(index) || index < 0 || index >= leaves.length) {
-    throw new ProtocolError('bad-argument', `leaf ${index} is not in 0..${leaves.length - 1}`);
-  }
-  return proofIn(tree, index);
 }
 
 /**

@@ -44,21 +44,6 @@ export function ownersNow(
   return owners;
 }
 
-/**
- * Bytes that a change of owners has to move: each chunk once to each organisation that was no owner
- * of it before. `before` and `after` are by chunk index, `chunkBytes` says each chunk's length.
- */
-export function bytesToMove(
-  before: readonly (readonly MspId[])[],
-  after: readonly (readonly MspId[])[],
-  chunkBytes: (index: number) => number,
-): number {
-  return after.reduce((sum, owners, index) => {
-    const added = owners.filter((owner) => !before[index]?.includes(owner)).length;
-    return sum + added * chunkBytes(index);
-  }, 0);
-}
-
 function ownersAfter(
   owners: readonly MspId[],
   digests: ChunkDigests,

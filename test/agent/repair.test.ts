@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { chunkLengthOf, decodeInfo } from '@blocktorrent/protocol/chunking.ts';
 import type { MspId } from '@blocktorrent/protocol/ledger-api.ts';
 import { manifestChunkCount, manifestChunkDigests } from '@blocktorrent/protocol/manifest.ts';
-import { bytesToMove, ownersNow } from '@blocktorrent/protocol/replacement.ts';
+import { ownersNow } from '@blocktorrent/protocol/replacement.ts';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Grid } from '../support/grid.ts';
 import type { TrialFile } from '../support/sealed-file.ts';
@@ -20,6 +20,18 @@ function ownersOf(file: TrialFile, epochs = grid.membership.epochs): MspId[][] {
   return Array.from({ length: manifestChunkCount(manifest) }, (_, index) =>
     ownersNow(manifestChunkDigests(manifest, index), epochs, manifest.source, 3),
   );
+}
+
+/** What a change of owners has to move: each chunk once to each that was no owner of it before. */
+function bytesToMove(
+  before: readonly (readonly MspId[])[],
+  after: readonly (readonly MspId[])[],
+  chunkBytes: (index: number) => number,
+): number {
+  return after.reduce((sum, owners, index) => {
+    const added = owners.filter((owner) => !before[index]?.includes(owner)).length;
+    return sum + added * chunkBytes(index);
+  }, 0);
 }
 
 function chunkBytesOf({ manifest }: TrialFile): (index: number) => number {

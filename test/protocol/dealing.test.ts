@@ -7,7 +7,7 @@ import {
   verifyShard,
 } from '@blocktorrent/protocol/dealing.ts';
 import type { Dealing, KeyScheme } from '@blocktorrent/protocol/ledger-api.ts';
-import { merkleProof, merkleRoot } from '@blocktorrent/protocol/merkle.ts';
+import { merkleRoot, merkleTree } from '@blocktorrent/protocol/merkle.ts';
 import { decodeShard, encodeShard } from '@blocktorrent/protocol/shard.ts';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { describe, expect, it } from 'vitest';
@@ -31,7 +31,7 @@ function dealingOf(bytes: readonly Uint8Array[], change: Partial<Dealing> = {}):
     ...dealing,
     shardHashes: hashes.map(toHex),
     merkleRoot: toHex(merkleRoot(hashes)),
-    proofs: hashes.map((_, i) => merkleProof(hashes, i).map(toHex)),
+    proofs: merkleTree(hashes).proofs.map((proof) => proof.map(toHex)),
     ...change,
   };
 }

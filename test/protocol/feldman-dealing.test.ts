@@ -9,18 +9,15 @@ import {
   DEFAULT_SCHEME,
   dealShards,
   depositIdOf,
-  type HeldShard,
   rebuildIdentity,
   verifyDealing,
   verifyShard,
-  verifyShards,
 } from '@blocktorrent/protocol/dealing.ts';
 import type { Dealing } from '@blocktorrent/protocol/ledger-api.ts';
-import { merkleProof, merkleRoot } from '@blocktorrent/protocol/merkle.ts';
+import { merkleRoot, merkleTree } from '@blocktorrent/protocol/merkle.ts';
 import { decodeShard, encodeShard } from '@blocktorrent/protocol/shard.ts';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { describe, expect, it } from 'vitest';
-import { dealingVectors } from '../support/dealing-vectors.ts';
 import { codeOf } from '../support/errors.ts';
 import { type FeldmanDealing, feldmanVectors } from '../support/feldman-vectors.ts';
 import { Seeded } from '../support/seeded.ts';
@@ -46,7 +43,7 @@ function dealingOf(bytes: readonly Uint8Array[], change: Partial<Dealing> = {}):
     ...dealing,
     shardHashes: hashes.map(toHex),
     merkleRoot: toHex(merkleRoot(hashes)),
-    proofs: hashes.map((_, i) => merkleProof(hashes, i).map(toHex)),
+    proofs: merkleTree(hashes).proofs.map((proof) => proof.map(toHex)),
     ...change,
   };
 }
@@ -171,39 +168,6 @@ describe('a holder under feldman-25519', () => {
     const swapped = withShare(2, decodeShard(at(shards, 2)).share);
     expect(await shardCode(2, swapped, dealing)).toBe('bad-digest');
     expect(await shardCode(1, shards.toReversed(), dealing)).toBe('bad-digest');
-  });
-
-  it('checks shards of many dealings of both schemes at once, and learns which are wrong', () => {
-    const shamir = dealingVectors.dealing;
-    const all = [...dealings.map(dealOf), dealOf({ ...known, ...shamir })].map(dealShards);
-    const held = all.flatMap((one) =>
-      one.shards.map((shardBytes, i) => ({ shardBytes, index: i + 1, dealing: one.dealing })),
-    );
-    const right = held.map((one) => verifyShard(one.shardBytes, one.index, one.dealing));
-    const drawn: number[] = [];
-    const counting = (byteCount: number) => {
-      drawn.push(byteCount);
-      return random.bytes(byteCount);
-    };
-    expect(verifyShards(held, counting)).toEqual(right);
-    const feldman = right.filter(({ scheme }) => scheme === 'feldman-25519');
-    expect(drawn).toEqual(feldman.map(() => 16));
-    expect(verifyShards([], random.bytes)).toEqual([]);
-    const wrong = withShare(2, decodeShard(at(shards, 3)).share);
-    const pinned = dealingOf(wrong);
-    const lied = wrong.map((shardBytes, i) => ({ shardBytes, index: i + 1, dealing: pinned }));
-    const alone = { ...at(lied, 1), dealing: dealingOf(wrong) };
-    const lost = { shardBytes: at(shards, 1), index: 1, dealing };
-    const torn = { ...dealing, commitments: [points.order8, ...dealing.commitments.slice(1)] };
-    const bad = shards.map((shardBytes, i) => ({ shardBytes, index: i + 1, dealing: torn }));
-    const codesOf = (all: readonly HeldShard[]) =>
-      verifyShards(all, random.bytes).map((one) => (one instanceof Error ? one.code : null));
-    expect(codesOf([...held, ...lied, alone, lost, ...bad])).toEqual([
-      ...held.map(() => null),
-      ...[null, 'bad-shard', null, null, null],
-      ...['bad-shard', 'bad-digest'],
-      ...bad.map(() => 'bad-commitment'),
-    ]);
   });
 });
 

@@ -6,9 +6,7 @@ import { decodeRecipient, encodeRecipient, recipientOf } from '@blocktorrent/pro
 import { fromHex, toHex } from '@blocktorrent/protocol/bytes.ts';
 import {
   type Commitments,
-  type CommittedShare,
   dealFeldman,
-  feldmanSharesFit,
   openCommitments,
   rebuildFeldman,
   verifyFeldmanShare,
@@ -297,50 +295,5 @@ describe(`k - 1 shares of feldman-25519 (seed ${seed})`, () => {
       for (const one of all) seen.add(one);
       expect(toHex(first(commitments))).toBe(first(known.commitments));
     }
-  });
-});
-
-describe('the batch check of feldman-25519', () => {
-  const random = new Seeded('batch');
-  const all: CommittedShare[] = dealings.flatMap((vector) => {
-    const commitments = opened(vector);
-    return vector.shares.map((_, i) => ({ ...shareOf(vector, i + 1), commitments }));
-  });
-
-  it('passes right shares of many dealings, and none at all', () => {
-    expect(feldmanSharesFit(all, random.bytes)).toBe(true);
-    expect(feldmanSharesFit([], random.bytes)).toBe(true);
-  });
-
-  it('fails for one wrong share at any place, and for one that is swapped', () => {
-    for (const wrong of all.keys()) {
-      const shares = all.map((one, i) =>
-        i === wrong ? { ...one, share: shareOf(known, (i % 4) + 1).share } : one,
-      );
-      if (shares.every((one, i) => toHex(one.share) === toHex(all[i]?.share ?? one.share)))
-        continue;
-      expect(feldmanSharesFit(shares, random.bytes)).toBe(false);
-    }
-  });
-
-  it('fails for two wrong shares that cancel each other out without the random factors', () => {
-    const offset = 5n;
-    const moved = (one: CommittedShare, by: bigint) => ({
-      ...one,
-      share: Fn.toBytes(Fn.add(bytesToNumberLE(one.share), by)),
-    });
-    const shares = all.map((one, i) =>
-      i < 2 ? moved(one, i === 0 ? offset : Fn.neg(offset)) : one,
-    );
-    expect(feldmanSharesFit(shares, random.bytes)).toBe(false);
-    const same = () => Uint8Array.of(1, ...new Uint8Array(15));
-    expect(feldmanSharesFit(shares, same)).toBe(true);
-  });
-
-  it('refuses a share that is none', async () => {
-    const over = all.map((one, i) => (i === 3 ? { ...one, share: fromHex(order) } : one));
-    expect(await codeOf(() => feldmanSharesFit(over, random.bytes))).toBe('bad-shard');
-    const zero = all.map((one, i) => (i === 3 ? { ...one, index: 0 } : one));
-    expect(await codeOf(() => feldmanSharesFit(zero, random.bytes))).toBe('bad-shard');
   });
 });

@@ -1,10 +1,5 @@
 import { concatBytes, fromHex, toHex } from '@blocktorrent/protocol/bytes.ts';
-import {
-  merkleProof,
-  merkleRoot,
-  merkleTree,
-  verifyMerkleProof,
-} from '@blocktorrent/protocol/merkle.ts';
+import { merkleRoot, merkleTree, verifyMerkleProof } from '@blocktorrent/protocol/merkle.ts';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { describe, expect, it } from 'vitest';
 import { dealingVectors } from '../support/dealing-vectors.ts';
@@ -12,6 +7,9 @@ import { codeOf } from '../support/errors.ts';
 
 const leavesOf = (count: number) =>
   Array.from({ length: count }, (_, i) => sha256(Uint8Array.of(i)));
+
+const merkleProof = (leaves: readonly Uint8Array[], index: number) =>
+  merkleTree(leaves).proofs[index] ?? [];
 
 describe('Merkle trees', () => {
   it.each(dealingVectors.merkle)('of $leaves.length leaves are those of RFC 6962', (one) => {
@@ -84,7 +82,6 @@ describe('Merkle trees', () => {
     const [proof, root] = [merkleProof(leaves, 0), merkleRoot(leaves)];
     for (const index of [-1, 2, 0.5, Number.NaN]) {
       expect(verifyMerkleProof(leaf, index, 2, proof, root)).toBe(false);
-      expect(await codeOf(() => merkleProof(leaves, index))).toBe('bad-argument');
     }
     expect(await codeOf(() => merkleRoot([]))).toBe('bad-argument');
   });

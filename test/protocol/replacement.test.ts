@@ -2,7 +2,7 @@ import { bitfieldOf } from '@blocktorrent/protocol/bitfield.ts';
 import { digestChunk } from '@blocktorrent/protocol/digest.ts';
 import type { Epoch } from '@blocktorrent/protocol/ledger-api.ts';
 import { ownersOf, rangesOf } from '@blocktorrent/protocol/placement.ts';
-import { bytesToMove, ownersNow } from '@blocktorrent/protocol/replacement.ts';
+import { ownersNow } from '@blocktorrent/protocol/replacement.ts';
 import {
   decodeReplacementDetail,
   encodeReplacementDetail,
@@ -97,20 +97,6 @@ describe('owners after members came and went', () => {
     const [one, two] = [epochOf(1, [1, 2, 3, 4]), epochOf(2, [1, 2, 3, 4])];
     expect(await codeOf(() => ownersNow(digests, [two, one], SOURCE, 3))).toBe('bad-argument');
     expect(await codeOf(() => ownersNow(digests, [], SOURCE, 3))).toBe('bad-argument');
-  });
-
-  it('count what has to move: each chunk once to each new owner', () => {
-    const before = [
-      ['A', 'B', 'C'],
-      ['B', 'C', 'D'],
-      ['A', 'B', 'D'],
-    ];
-    const after = [
-      ['A', 'B', 'E'],
-      ['B', 'C', 'D'],
-      ['E', 'B', 'C'],
-    ];
-    expect(bytesToMove(before, after, (index) => [100, 10, 1][index] ?? 0)).toBe(102);
   });
 });
 

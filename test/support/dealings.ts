@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { toHex } from '@blocktorrent/protocol/bytes.ts';
 import type { Dealing } from '@blocktorrent/protocol/ledger-api.ts';
-import { merkleProof, merkleRoot } from '@blocktorrent/protocol/merkle.ts';
+import { merkleRoot, merkleTree } from '@blocktorrent/protocol/merkle.ts';
 
 /** `dealing` with hashes, root and proofs of these shards in place of the right ones. */
 export function dealingOver(dealing: Dealing, shards: readonly Uint8Array[]): Dealing {
@@ -11,6 +11,6 @@ export function dealingOver(dealing: Dealing, shards: readonly Uint8Array[]): De
     ...dealing,
     shardHashes: hashes.map(toHex),
     merkleRoot: toHex(merkleRoot(hashes)),
-    proofs: hashes.map((_, i) => merkleProof(hashes, i).map(toHex)),
+    proofs: merkleTree(hashes).proofs.map((proof) => proof.map(toHex)),
   };
 }
