@@ -116,7 +116,9 @@ describe('repair without the source', () => {
       .map(({ net }, at) => net.overlay.accounts.total().sentBytes - (sentBefore[at] ?? 0))
       .reduce((sum, bytes) => sum + bytes, 0);
     console.log(`moved ${minimum} bytes, ${(sent / minimum).toFixed(3)} times that at the sockets`);
-    expect(sent / minimum).toBeLessThan(1.2);
+    // Handshakes and messages are 200 kB, and twice that where all takes long; chunks that go twice
+    // would double it.
+    expect(sent / minimum).toBeLessThan(1.4);
 
     const moved = files.filter((file) =>
       ownersOf(file, [first]).some((owners) => owners.includes('Org7MSP')),
