@@ -61,8 +61,8 @@ describe('a control call', () => {
   });
 
   it('waits for long work, and not for an agent that is frozen', async () => {
-    const patienceMs = 100;
-    await serve({ slow: () => setTimeout(5 * patienceMs, 'done') });
+    const patienceMs = 400;
+    await serve({ slow: () => setTimeout(3 * patienceMs, 'done') });
     expect(await callControl(dataDir, 'slow', null, { patienceMs })).toBe('done');
     await control?.stop();
     // The kernel takes connections in its stead.

@@ -345,6 +345,7 @@ describe('memory', () => {
     const script = new URL('./seal-memory.ts', import.meta.url).pathname;
     const { stdout } = await promisify(execFile)(process.execPath, [script, directory]);
     const grown = JSON.parse(stdout) as { sealMB: number; openMB: number; equal: boolean };
+    console.log(`200 MB: ${stdout.trim()}`);
     expect(grown.equal).toBe(true);
     expect(grown.sealMB).toBeLessThan(60);
     expect(grown.openMB).toBeLessThan(60);

