@@ -48,13 +48,13 @@ export function measuredLedger(ledger: Ledger, metrics: Metrics): Ledger {
 /** What is known of the machine; a fact that is not known has no value. */
 export function gaugeHost(facts: HostFacts, metrics: Metrics): void {
   const { temperatureCelsius, throttled, flashWear } = facts;
-  if (temperatureCelsius !== null) metrics.set('hostTemperatureCelsius', temperatureCelsius);
-  if (throttled !== null) metrics.set('hostThrottled', throttled ? 1 : 0);
+  metrics.set('hostTemperatureCelsius', temperatureCelsius);
+  metrics.set('hostThrottled', throttled === null ? null : Number(throttled));
   metrics.set('hostMemoryBytes', facts.memoryBytes);
   metrics.set('hostMemoryAvailableBytes', facts.memoryAvailableBytes);
   metrics.set('hostDiskBytes', facts.diskBytes);
   metrics.set('hostDiskFreeBytes', facts.diskFreeBytes);
-  if (flashWear !== null) metrics.set('hostFlashWearRatio', flashWear);
+  metrics.set('hostFlashWearRatio', flashWear);
 }
 
 /** Counts what the store tells. */

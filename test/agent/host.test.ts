@@ -38,7 +38,11 @@ describe('the machine', () => {
     expect(text).toContain('blocktorrent_host_temperature_celsius 61.5');
     expect(text).toContain('blocktorrent_host_throttled 1');
     expect(text).toContain(`blocktorrent_host_disk_bytes ${facts.diskBytes}`);
-    expect(await metrics.total('hostFlashWearRatio')).toBe(0);
+    expect(text).not.toMatch(/^blocktorrent_host_flash_wear_ratio/m);
+    gaugeHost({ ...facts, temperatureCelsius: null, throttled: null, flashWear: 0.1 }, metrics);
+    const later = await metrics.text();
+    expect(later).toMatch(/^blocktorrent_host_flash_wear_ratio 0.1$/m);
+    expect(later).not.toMatch(/^blocktorrent_host_(temperature|throttled)/m);
   });
 
   it('tells throttling now from throttling before, and nothing where nothing is told', () => {

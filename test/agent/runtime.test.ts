@@ -186,6 +186,14 @@ describe('metrics', () => {
     expect(text).toContain('blocktorrent_ingest_commit_seconds_bucket{le="0.0025"} 1\n');
   });
 
+  it('are gauges without a value until it is known: 0 would be an alarm at each start', async () => {
+    const metrics = createMetrics();
+    const gauges = /^blocktorrent_(host_disk_free_bytes|ingest_brokers_connected) /m;
+    expect(await metrics.text()).not.toMatch(gauges);
+    metrics.set('hostDiskFreeBytes', 0);
+    expect(await metrics.text()).toMatch(/^blocktorrent_host_disk_free_bytes 0$/m);
+  });
+
   it('begin at 0 with each known value of a label: the first count is an increase', async () => {
     const text = await createMetrics().text();
     for (const where of ['batch', 'arrival']) {

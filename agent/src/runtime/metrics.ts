@@ -22,8 +22,8 @@ type Labels<N extends Key> = [LabelsOf<N>] extends [never]
 export interface Metrics {
   /** Adds `amount` (>= 0) to a counter. */
   add<N extends KeyOf<'counter'>>(name: N, amount: number, ...labels: Labels<N>): void;
-  /** Sets a gauge. */
-  set<N extends KeyOf<'gauge'>>(name: N, value: number, ...labels: Labels<N>): void;
+  /** Sets a gauge; null: its value is not known, and it has none. */
+  set<N extends KeyOf<'gauge'>>(name: N, value: number | null, ...labels: Labels<N>): void;
   /** Puts one value (seconds) into a histogram. */
   observe<N extends KeyOf<'histogram'>>(name: N, seconds: number, ...labels: Labels<N>): void;
   /** Sum of a counter or gauge over all its labels; for `status` and tests. */
@@ -38,7 +38,7 @@ export interface MetricsOptions {
   readonly processMetrics?: boolean;
 }
 
-/** A registry with every metric of the table, all at zero. */
+/** A registry with every metric of the table: counters at zero, gauges without a value until they are set. */
 export function createMetrics(options: MetricsOptions = {}): Metrics {
   const registry = new Registry();
   const counters = new Map<string, Counter<string>>();
@@ -48,8 +48,12 @@ export function createMetrics(options: MetricsOptions = {}): Metrics {
     const { kind, help, labels } = METRICS[key];
     const base = { name: metricName(key), help, labelNames: labels, registers: [registry] };
     if (kind === 'counter') counters.set(key, new Counter(base));
-    else if (kind === 'gauge') gauges.set(key, new Gauge(base));
-    else histograms.set(key, new Histogram({ ...base, buckets: [...METRICS[key].buckets] }));
+    else if (kind === 'gauge') {
+      const gauge = new Gauge(base);
+      // It would begin at 0: a disk without room, a processor at 0 °C, no broker where none is configured.
+      if (labels.length === 0) gauge.remove({});
+      gauges.set(key, gauge);
+    } else histograms.set(key, new Histogram({ ...base, buckets: [...METRICS[key].buckets] }));
   }
   for (const [key, labels] of Object.entries(KNOWN_LABELS)) {
     for (const [label, values] of Object.entries(labels)) {
@@ -60,7 +64,11 @@ export function createMetrics(options: MetricsOptions = {}): Metrics {
 
   return {
     add: (name, amount, ...labels) => found(counters, name).inc(labels[0] ?? {}, amount),
-    set: (name, value, ...labels) => found(gauges, name).set(labels[0] ?? {}, value),
+    set: (name, value, ...labels) => {
+      const gauge = found(gauges, name);
+      if (value === null) gauge.remove(labels[0] ?? {});
+      else gauge.set(labels[0] ?? {}, value);
+    },
     observe: (name, seconds, ...labels) =>
       found(histograms, name).observe(labels[0] ?? {}, seconds),
     async total(name) {
