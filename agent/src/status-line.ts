@@ -19,7 +19,7 @@ export function statusLine(facts: StatusLineFacts): string {
   const parts = [
     ...stuck.map((reason) => `STUCK: ${reason}`),
     ...(clock.waiting === null ? [] : [`WAITING: ${clock.waiting}`]),
-    ...(others === 0 ? [] : [`${others} ALARMS: see blocktorrent status`]),
+    ...(others === 0 ? [] : [`ALARMS: ${others}, see blocktorrent status`]),
     `${underWay} files under way${byStage === '' ? '' : ` (${byStage})`}, ${available} available` +
       (voided > 0 ? `, ${voided} given up` : ''),
     ...(brokers.length === 0 ? [] : [`brokers ${connected}/${brokers.length}`]),

@@ -77,3 +77,30 @@ it('a connection counts as good after its stable time only, however often it com
   // Half of 20, 40, 80, and again, because the random number is 0.
   expect(waitsMs.slice(0, ends)).toEqual([10, 20, 40, 10, 20]);
 });
+
+it('what the broker refuses is asked for again, and it alone, until its rules are put right', async () => {
+  const asked: string[] = [];
+  const stub = await startStub((socket, packet) => {
+    if (packet[0] === 0x10) socket.write(CONNACK);
+    if (packet[0] !== 0x82) return;
+    const text = packet.toString('latin1');
+    const filters = ['site/#', 'yard/#'].filter((filter) => text.includes(filter));
+    asked.push(filters.join());
+    // 135: not authorized.
+    const codes = filters.map((filter) => (filter === 'yard/#' && asked.length < 4 ? 135 : 1));
+    socket.write(
+      Buffer.from([0x90, 3 + codes.length, packet[2] ?? 0, packet[3] ?? 0, 0, ...codes]),
+    );
+  });
+  const said: object[] = [];
+  const more = { filters: ['site/#', 'yard/#'], resubscribeMs: 20 };
+  const source = aSource(stub.url, more, (fields) => said.push(fields));
+  source.start();
+  await vi.waitFor(() => expect(source.state.refused).toHaveLength(1));
+  expect(source.state.subscribed).toBe(false);
+  await vi.waitFor(() => expect(source.state).toMatchObject({ subscribed: true, refused: [] }));
+  await source.stop();
+  await stub.stop();
+  expect(asked).toEqual(['site/#,yard/#', 'yard/#', 'yard/#', 'yard/#']);
+  expect(source.state.connections).toBe(1);
+});

@@ -12,7 +12,7 @@ import type { Clock } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
 import { BACKOFF_DEFAULTS, Backoff, type BackoffOptions } from './backoff.ts';
 import type { MessageSink } from './ingest.ts';
-import { type ConnectionEnd, MqttConnection } from './mqtt-connection.ts';
+import { type ConnectionEnd, type Grant, MqttConnection } from './mqtt-connection.ts';
 
 export interface MqttSourceOptions {
   /** `mqtt://`, `mqtts://`, `ws://` or `wss://`, with host and port. */
@@ -38,6 +38,8 @@ export interface MqttSourceOptions {
   /** Largest packet that we take (MQTT 5), and how many unacknowledged ones. */
   readonly packetBytesMax?: number;
   readonly receiveMaximum?: number;
+  /** What the broker refused is asked for again after so long. */
+  readonly resubscribeMs?: number;
   readonly backoff?: Partial<Omit<BackoffOptions, 'random'>>;
   readonly random: () => number;
   readonly clock: Clock;
@@ -104,6 +106,7 @@ const SOURCE_DEFAULTS = {
   receiveMaximum: 65_535,
   topicAliasMaximum: 1_000,
   connectTimeoutMs: 15_000,
+  resubscribeMs: 30_000,
 } as const;
 
 type StatusTopic = NonNullable<MqttSourceOptions['status']>;
@@ -205,18 +208,41 @@ export class MqttSource {
     // Known before the broker knows: a filter that nobody remembers would stay for ever.
     const both = [...new Set([...before, ...filters])];
     if (both.length > before.length) subscribed?.put(both);
-    void connection.subscribe(filters).then(
-      (grants) => {
-        const refused = grants
-          .filter(({ qos }) => qos !== 1)
-          .map(({ filter, qos, reason }) => `${filter}: ${reason ?? `granted QoS ${qos} only`}`);
-        this.#setState({ subscribed: refused.length === 0, refused });
-        if (refused.length > 0) log.error('subscription not granted', { url, refused });
-        return this.#leave(connection, before);
-      },
-      // The connection has ended; its end says why.
-      (error: unknown) => log.warn('subscription without answer', { url, error }),
+    void this.#subscribe(connection, filters).then((answered) =>
+      answered ? this.#leave(connection, before) : undefined,
     );
+  }
+
+  /** Whether the broker has answered. What it refuses is asked for again: its rules may be put right. */
+  async #subscribe(connection: MqttConnection, filters: readonly string[]): Promise<boolean> {
+    const { log, url, resubscribeMs } = this.#options;
+    let grants: readonly Grant[];
+    try {
+      grants = await connection.subscribe(filters);
+    } catch (error) {
+      // The connection has ended; its end says why.
+      log.warn('subscription without answer', { url, error });
+      return false;
+    }
+    // An answer to a connection that is over says nothing of the one that is.
+    if (this.#connection !== connection) return false;
+    const refusals = grants.filter(({ qos }) => qos !== 1);
+    const refused = refusals.map(
+      ({ filter, qos, reason }) => `${filter}: ${reason ?? `granted QoS ${qos} only`}`,
+    );
+    const before = this.#state.refused;
+    this.#setState({ subscribed: refused.length === 0, refused });
+    if (refused.length === 0) {
+      if (before.length > 0) log.info('all subscriptions are granted now', { url });
+      return true;
+    }
+    if (refused.join() !== before.join()) log.error('subscription not granted', { url, refused });
+    const again = refusals.map(({ filter }) => filter);
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      void this.#subscribe(connection, again);
+    }, resubscribeMs ?? SOURCE_DEFAULTS.resubscribeMs);
+    return true;
   }
 
   #noteLoss(): void {
@@ -271,6 +297,7 @@ export class MqttSource {
   #onEnded(end: ConnectionEnd): void {
     const { log, url, clock, status } = this.#options;
     this.#connection = null;
+    if (this.#timer !== null) clearTimeout(this.#timer);
     const uptimeMs = this.#connectedAtMs === null ? 0 : clock.monotonicMs() - this.#connectedAtMs;
     this.#connectedAtMs = null;
     const hint = end.notAuthorised && status !== undefined ? willHint(status) : '';
