@@ -189,6 +189,8 @@ export class Gateway {
   start(): void {
     this.#logOpen();
     this.queueAgain();
+    // A crash may have come between the two.
+    this.batchAvailable();
     this.#rotateIfDue();
     const checkMs = Math.min(ROTATE_CHECK_MS_MAX, this.#house.config.batch.maxAgeMs / 4);
     this.#timer = setInterval(() => this.#rotateIfDue(), checkMs);

@@ -79,7 +79,7 @@ const TRANSACTIONS_IN_HAND_MAX = 20;
 const STATE_MIGRATIONS = [...FILE_QUEUE_MIGRATIONS, DUTY_LIST_MIGRATION, WATCHED_FOLDER_MIGRATION];
 /** Files of one kind that `status` names as problems. */
 const PROBLEMS_MAX = 100;
-/** How often the gauges are set. */
+/** How often the gauges are set, and erased keys are taken out of the queue's journal. */
 const GAUGES_MS = 5_000;
 
 /** Where a changed configuration comes from. */
@@ -291,6 +291,7 @@ async function startReports(
     alarmLog.note(status().alarms);
     gaugeHouse(house, store?.status() ?? null);
     if (upkeep !== null && house.view.known) gaugeUpkeep(upkeep.status(), house.metrics);
+    purgeErased(house);
   }, GAUGES_MS);
   await lifecycle.start({ name: 'gauges', stop: () => clearInterval(gauges) });
   await startDoors(lifecycle, house, {
@@ -308,6 +309,14 @@ async function startReports(
   const lines = setInterval(() => lifecycle.status(line()), STATUS_LINE_MS);
   await lifecycle.start({ name: 'status line', stop: () => clearInterval(lines) });
   return line;
+}
+
+function purgeErased({ queue, log }: Pick<House, 'queue' | 'log'>): void {
+  try {
+    queue.purgeErased();
+  } catch (error) {
+    log.warn('erased keys are in the journal of state.sqlite still', { error });
+  }
 }
 
 /** Applies what can be applied live, and says what waits for a restart; a bad file changes nothing. */

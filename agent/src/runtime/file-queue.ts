@@ -119,6 +119,8 @@ export class FileQueue {
   /** Prepared at its first use; the disk's budget asks for thousands of batches at once. */
   #stageOf: Statement | null = null;
   readonly #nowMs: () => number;
+  /** A secret was erased, or may have been; it is in the journal still. */
+  #isErased = true;
 
   constructor(db: Database, nowMs: () => number) {
     this.#db = db;
@@ -151,6 +153,7 @@ export class FileQueue {
   /** Writes the given fields in one transaction. */
   update(id: number, patch: FilePatch): QueuedFile {
     const names = Object.keys(patch);
+    this.#isErased ||= 'identity' in patch || 'deposit' in patch;
     const values = Object.entries(patch).map(([name, value]) => toColumn(name, value));
     const assignments = [...names.map((name) => `${name} = ?`), 'updatedMs = ?'].join(', ');
     this.#db
@@ -176,6 +179,16 @@ export class FileQueue {
     });
     giveUp();
     return this.get(id);
+  }
+
+  /**
+   * Takes erased secrets out of the journal, too, which keeps what was written for long. Throws
+   * SqliteError of a disk that takes nothing: then the next call does it.
+   */
+  purgeErased(): void {
+    if (!this.#isErased) return;
+    this.#db.pragma('wal_checkpoint(TRUNCATE)');
+    this.#isErased = false;
   }
 
   /** The last try of the same batch that was given up, or null: its sealed copy may be the only one. */
