@@ -49,7 +49,7 @@ const IMPORTERS: Readonly<Record<string, readonly string[]>> = {
     'agent/src/ingest/decoders/cbor-document.ts',
     'sensors-sim/src/formats.ts',
   ],
-  commander: ['agent/src/cli/program.ts'],
+  commander: ['agent/src/cli/program.ts', 'agent/src/cli/options.ts'],
   'csv-parse': ['agent/src/ingest/decoders/csv.ts', 'sensors-sim/src/replay.ts'],
   'fabric-contract-api': ['chaincode/'],
   'fabric-shim': ['chaincode/'],

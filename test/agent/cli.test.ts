@@ -67,7 +67,7 @@ describe('blocktorrent', () => {
     [
       'a wrong value',
       ['files', '--limit', 'x'],
-      /expected a whole number from 1 to 1000, found 'x'/,
+      /--limit .*expected a whole number from 1 to 1000, found 'x'/,
     ],
     [
       'a wrong file id',

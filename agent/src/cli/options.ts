@@ -1,7 +1,6 @@
 /** Parsers of command line values: each returns the value or says what was expected. */
 import { filterFault, TOPIC_FILTER } from '@blocktorrent/protocol/topic-filter.ts';
-import { CliError } from './cli-error.ts';
-import { EXIT } from './exit-codes.ts';
+import { InvalidArgumentError } from 'commander';
 
 /** A whole number within bounds, both inclusive. */
 export function wholeNumber(min: number, max: number): (text: string) => number {
@@ -12,40 +11,35 @@ export function wholeNumber(min: number, max: number): (text: string) => number 
   };
 }
 
-/** A file id: SHA-256 as 64 hex digits; lower case comes out. */
-export function fileId(text: string): string {
-  if (/^[0-9a-fA-F]{64}$/.test(text)) return text.toLowerCase();
-  throw wrong('a file id of 64 hex digits', text);
+/** One of the given texts. */
+export function oneOf<T extends string>(...allowed: readonly T[]): (text: string) => T {
+  return (text) => {
+    const found = allowed.find((one) => one === text);
+    if (found !== undefined) return found;
+    throw wrong(`one of ${allowed.join(', ')}`, text);
+  };
 }
 
-/** An audit request's id: a Fabric transaction id, 64 hex digits. */
-export function requestId(text: string): string {
-  if (/^[0-9a-fA-F]{64}$/.test(text)) return text.toLowerCase();
-  throw wrong('a request id of 64 hex digits', text);
+/** 32 bytes as hex digits; lower case comes out. */
+function hex64(what: string): (text: string) => string {
+  return (text) => {
+    if (/^[0-9a-fA-F]{64}$/.test(text)) return text.toLowerCase();
+    throw wrong(`${what} of 64 hex digits`, text);
+  };
 }
 
-/** A proposal's id: as `requestId`. */
-export function proposalId(text: string): string {
-  if (/^[0-9a-fA-F]{64}$/.test(text)) return text.toLowerCase();
-  throw wrong('a proposal id of 64 hex digits', text);
-}
-
-/** An inspection's id: as `requestId`. */
-export function inspectionId(text: string): string {
-  if (/^[0-9a-fA-F]{64}$/.test(text)) return text.toLowerCase();
-  throw wrong('an inspection id of 64 hex digits', text);
-}
+/** A file id is a SHA-256; those of requests, proposals and inspections are Fabric's transaction ids. */
+export const fileId = hex64('a file id');
+export const requestId = hex64('a request id');
+export const proposalId = hex64('a proposal id');
+export const inspectionId = hex64('an inspection id');
+/** An Ed25519 public key. */
+export const overlayKey = hex64('an overlay key');
 
 /** A fault's id: transaction id and place in it. */
 export function faultId(text: string): string {
   if (/^[0-9a-fA-F]{64}\.\d{1,3}$/.test(text)) return text.toLowerCase();
   throw wrong('a fault id of 64 hex digits, a dot and a number', text);
-}
-
-/** An Ed25519 public key, 32 bytes in hex. */
-export function overlayKey(text: string): string {
-  if (/^[0-9a-fA-F]{64}$/.test(text)) return text.toLowerCase();
-  throw wrong('an overlay key of 64 hex digits', text);
 }
 
 /** `host:port`, an IPv6 host in brackets. */
@@ -93,6 +87,7 @@ export function instant(text: string): number {
   throw wrong('a time such as 2026-11-22 or 2026-11-22T16:45:00Z', text);
 }
 
-function wrong(expected: string, found: string): CliError {
-  return new CliError(`expected ${expected}, found '${found}'`, { exitCode: EXIT.usage });
+/** commander puts the name of the option or argument in front. */
+function wrong(expected: string, found: string): InvalidArgumentError {
+  return new InvalidArgumentError(`expected ${expected}, found '${found}'`);
 }

@@ -6,7 +6,7 @@ import { runAction } from '../action.ts';
 import { CliError } from '../cli-error.ts';
 import type { CliCommand, ContextOf } from '../command.ts';
 import { EXIT } from '../exit-codes.ts';
-import { address, duration, fileId, inspectionId, instant, requestId } from '../options.ts';
+import { address, duration, fileId, inspectionId, instant, oneOf, requestId } from '../options.ts';
 
 const STATES = ['any', 'open', 'approved', 'denied', 'expired', 'closed'] as const;
 
@@ -173,15 +173,8 @@ function listAudits(command: Command, contextOf: ContextOf): void {
   command
     .command('list')
     .description('list audit requests on the ledger')
-    .option('--state <state>', `one of ${STATES.join(', ')}`, 'any')
-    .action(async (options: { state: string }) => {
-      const state = STATES.find((one) => one === options.state);
-      if (state === undefined) {
-        const expected = STATES.join(', ');
-        throw new CliError(`--state: expected one of ${expected}, found '${options.state}'`, {
-          exitCode: EXIT.usage,
-        });
-      }
+    .option('--state <state>', `one of ${STATES.join(', ')}`, oneOf(...STATES), 'any' as const)
+    .action(async ({ state }: { state: (typeof STATES)[number] }) => {
       await runAction(contextOf(), (actions, action) => actions.auditList({ state }, action));
     });
 }

@@ -5,7 +5,7 @@ import { runAction } from '../action.ts';
 import { CliError } from '../cli-error.ts';
 import type { CliCommand, ContextOf } from '../command.ts';
 import { EXIT } from '../exit-codes.ts';
-import { duration, overlayKey, proposalId } from '../options.ts';
+import { duration, oneOf, overlayKey, proposalId } from '../options.ts';
 import { registerFaults } from './consortium-faults.ts';
 
 const STATES = ['any', 'open', 'accepted', 'refused', 'outdated', 'expired', 'enacted'] as const;
@@ -92,15 +92,8 @@ function listProposals(command: Command, contextOf: ContextOf): void {
   command
     .command('proposals')
     .description('list proposals on the ledger')
-    .option('--state <state>', `one of ${STATES.join(', ')}`, 'any')
-    .action(async (options: { state: string }) => {
-      const state = STATES.find((one) => one === options.state);
-      if (state === undefined) {
-        const expected = STATES.join(', ');
-        throw new CliError(`--state: expected one of ${expected}, found '${options.state}'`, {
-          exitCode: EXIT.usage,
-        });
-      }
+    .option('--state <state>', `one of ${STATES.join(', ')}`, oneOf(...STATES), 'any' as const)
+    .action(async ({ state }: { state: (typeof STATES)[number] }) => {
       await runAction(contextOf(), (actions, action) => actions.listProposals({ state }, action));
     });
 }
