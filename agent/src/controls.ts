@@ -21,7 +21,7 @@ import type { AwaitedOwner } from './measure.ts';
 import { listPeers } from './peer-list.ts';
 import type { ExportedTorrent } from './readers.ts';
 import type { ClockState } from './runtime/clock-watch.ts';
-import type { ControlCall, ControlHandler } from './runtime/control.ts';
+import { type ControlCall, type ControlHandler, refusal } from './runtime/control.ts';
 import type { WaitingDoor } from './runtime/doors.ts';
 import { BY_HAND, isOnlyCopy, type QueuedFile, type Stage } from './runtime/file-queue.ts';
 import type { HostFacts } from './runtime/host.ts';
@@ -215,10 +215,6 @@ function giveUp(body: unknown, { house, advanced }: ControlsOptions): FileStatus
   log.warn('a file was given up by hand', { id, batch: file.batch, reason });
   advanced(file);
   return describe(file);
-}
-
-function refusal(message: string): Error {
-  return Object.assign(new Error(message), { code: 'bad-argument' });
 }
 
 function describe(file: QueuedFile): FileStatus {

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import type { Reading } from '@blocktorrent/protocol/reading.ts';
 import { filterFault, TOPIC_FILTER } from '@blocktorrent/protocol/topic-filter.ts';
 import type { Gateway } from './gateway.ts';
-import type { ControlCall, ControlHandler } from './runtime/control.ts';
+import { type ControlCall, type ControlHandler, refusal } from './runtime/control.ts';
 
 export interface DeadLettersBody {
   /** 1..1000. */
@@ -133,8 +133,4 @@ function filterOf(topic: unknown, route: string): string {
 function present(gateway: Gateway | null): Gateway {
   if (gateway !== null) return gateway;
   throw refusal('this agent has not the role ingest: it takes no readings');
-}
-
-function refusal(message: string): Error {
-  return Object.assign(new Error(message), { code: 'bad-argument' });
 }

@@ -2,7 +2,7 @@
  * The control route of the role `store`: a scrub of everything that is kept, now. An agent without
  * the role says so.
  */
-import type { ControlHandler } from './runtime/control.ts';
+import { type ControlHandler, refusal } from './runtime/control.ts';
 import type { Upkeep } from './store/upkeep.ts';
 
 /** @param upkeep null for an agent without the role `store`. */
@@ -10,9 +10,7 @@ export function storeRoutes(upkeep: Upkeep | null): Record<string, ControlHandle
   return {
     scrub: async (_body, call) => {
       if (upkeep === null) {
-        throw Object.assign(new Error('this agent keeps no chunks: it has no role `store`'), {
-          code: 'bad-argument',
-        });
+        throw refusal('this agent keeps no chunks: it has no role `store`');
       }
       return upkeep.scrubNow(call.signal, (sofar) => call.progress(sofar));
     },

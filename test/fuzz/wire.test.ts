@@ -184,7 +184,6 @@ describe('malformed bytes on the wire', () => {
     const link = new WireLink({
       infoHash,
       tls: socket,
-      raw: socket,
       mspId: 'Org1MSP',
       peerId: new Uint8Array(20),
       limits: LIMITS_HERE,

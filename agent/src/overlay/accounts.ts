@@ -43,10 +43,6 @@ export class SocketAccounts implements Accounts {
     return this.#sum({ ...closed }, (of) => of === infoHash);
   }
 
-  forget(infoHash: Hex): void {
-    this.#closedByTorrent.delete(infoHash);
-  }
-
   #sum(sum: Sum, matches: (infoHash: Hex | null) => boolean): Traffic {
     for (const [socket, { infoHash }] of this.#open) {
       if (matches(infoHash)) addTo(sum, socket);

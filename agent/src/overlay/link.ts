@@ -45,8 +45,6 @@ const PLAIN_MESSAGE_BYTES_MAX = 32 * 1024;
 export interface LinkOptions {
   /** TLS; for an ordinary client the TCP socket itself. */
   readonly tls: Socket;
-  /** The TCP socket under it. */
-  readonly raw: Socket;
   readonly mspId: MspId;
   readonly peerId: Uint8Array;
   readonly limits: LinkLimits;

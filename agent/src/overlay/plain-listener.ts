@@ -170,7 +170,7 @@ export function dialPlain(options: PlainDialOptions): Promise<Link> {
 type PlainParts = Omit<ConstructorParameters<typeof WireLink>[0], PlainFixed> & {
   readonly random: (bytes: number) => Uint8Array;
 };
-type PlainFixed = 'tls' | 'raw' | 'mspId' | 'peerId' | 'infoHash' | 'plain';
+type PlainFixed = 'tls' | 'mspId' | 'peerId' | 'infoHash' | 'plain';
 
 function plainLink(socket: Socket, infoHash: Hex | null, parts: PlainParts): WireLink {
   const { random, ...rest } = parts;
@@ -178,7 +178,6 @@ function plainLink(socket: Socket, infoHash: Hex | null, parts: PlainParts): Wir
     ...rest,
     infoHash,
     tls: socket,
-    raw: socket,
     mspId: NOBODY,
     plain: true,
     // One for each link: ordinary clients drop a peer whose id they know from elsewhere.

@@ -400,7 +400,6 @@ export class TlsOverlay implements Overlay {
     const { mspId } = chain;
     const link = new WireLink({
       tls,
-      raw,
       mspId,
       infoHash,
       accept,

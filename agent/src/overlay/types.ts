@@ -189,10 +189,8 @@ export interface Traffic {
 export interface Accounts {
   /** Since start. */
   total(): Traffic;
-  /** One torrent's share, since start or `forget`. */
+  /** One torrent's share, since start; of the last torrents only. */
   of(infoHash: Hex): Traffic;
-  /** Drops a torrent's closed sockets from its own sum; the total stays. */
-  forget(infoHash: Hex): void;
 }
 
 /** Bytes a second over all links; absent: no limit. */

@@ -25,6 +25,11 @@ export interface ControlCall {
 /** Answers one route; what it returns (JSON) is the result, what it throws the error. */
 export type ControlHandler = (body: unknown, call: ControlCall) => Promise<unknown>;
 
+/** What a route throws at a caller whose request it cannot answer: the command ends as with a wrong argument. */
+export function refusal(message: string): Error {
+  return Object.assign(new Error(message), { code: 'bad-argument' });
+}
+
 export interface ControlOptions {
   readonly dataDir: string;
   readonly routes: Readonly<Record<string, ControlHandler>>;

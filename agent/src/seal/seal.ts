@@ -17,7 +17,7 @@ import {
   recipientOf,
 } from '@blocktorrent/protocol/age.ts';
 import { toHex } from '@blocktorrent/protocol/bytes.ts';
-import { type ChunkBounds, encodeInfo, infoHashOf } from '@blocktorrent/protocol/chunking.ts';
+import { type ChunkBounds, encodeInfo } from '@blocktorrent/protocol/chunking.ts';
 import {
   PADDING_HEADER_BYTES,
   paddingFor,
@@ -60,8 +60,6 @@ export interface SealedFile {
   readonly ciphertextSha256: Uint8Array;
   /** Bencoded infodict; its name is made from the ciphertext's digest. */
   readonly info: Uint8Array;
-  /** SHA-1 of the infodict, 20 bytes. */
-  readonly infoHash: Uint8Array;
   /** 144 bytes for each chunk. */
   readonly digests: Uint8Array;
   readonly chunkBytes: number;
@@ -193,7 +191,6 @@ async function encrypt(
     ciphertextBytes,
     ciphertextSha256,
     info,
-    infoHash: infoHashOf(info),
     digests,
     chunkBytes,
     chunkCount,

@@ -97,11 +97,11 @@ export type StoreEvent =
       readonly detail: string;
     };
 
-/** One kept proof of somebody's bad chunk or offer. */
+/** One kept proof of somebody's bad chunk. */
 export interface Evidence {
   readonly fileId: Hex;
   readonly mspId: MspId;
-  readonly kind: 'bad-chunk' | 'bad-offer';
+  readonly kind: 'bad-chunk';
   readonly detail: string;
   readonly atMs: number;
 }
