@@ -211,7 +211,6 @@ export const BATCH_SQL = {
   deadLetters: `SELECT r.seq, r.received_ms, t.name AS topic, r.refusal,
     length(r.payload) AS bytes, COALESCE(substr(r.payload, 1, @bytes), x'') AS head
     FROM reading r JOIN topic t ON t.id = r.topic WHERE r.refusal IS NOT NULL ORDER BY r.seq DESC`,
-  count: 'SELECT count(*) AS count, min(seq) AS first, max(seq) AS last FROM reading',
 } as const;
 
 /** Numbers of what a reading names, from `addTopic`, `addSensor` and `addBoot`. */

@@ -349,10 +349,8 @@ export interface Transactions {
   'ledger/consortium:GetProposal': [{ proposalId: string }, Proposal | null];
   'ledger/consortium:ListProposals': [{ state: ProposalState | 'any' }, readonly Proposal[]];
   'ledger/consortium:GetFault': [{ faultId: string }, (FaultReport & Fault) | null];
-  'ledger/consortium:ListFaults': [
-    { mspId: MspId /** Only faults reported earlier than this. */; beforeMs?: number },
-    readonly FaultReport[],
-  ];
+  /** `beforeMs`: only faults reported earlier than this. */
+  'ledger/consortium:ListFaults': [{ mspId: MspId; beforeMs?: number }, readonly FaultReport[]];
   'ledger/consortium:ListPenalties': [{ mspId: MspId }, readonly Penalty[]];
   'ledger/records:Record': [RecordInput, null];
   'ledger/records:RecordMany': [{ records: readonly RecordInput[] }, null];

@@ -71,7 +71,6 @@ export type OwnerMessage =
   | AnswerMessage;
 
 const HAVE_BYTES_MAX = LIMITS.chunksPerFileMax / 8;
-const ANSWER_BYTES_MAX = 8 * 1024;
 
 /** Info-hash (40 hex digits) of links between owners: 20 bytes of SHA-256 over the channel's name. */
 export function ownersHash(channel: string): Hex {
@@ -161,7 +160,7 @@ export function decodeOwnerMessage(bytes: Uint8Array): OwnerMessage {
       return {
         t,
         commitment: fields.bytes('commitment', CHALLENGE_BYTES),
-        answer: fields.bytesWithin('answer', 1, ANSWER_BYTES_MAX),
+        answer: fields.bytesWithin('answer', 1, LIMITS.answerBytesMax),
         signature: fields.bytes('signature', SIGNATURE_BYTES),
       };
     }

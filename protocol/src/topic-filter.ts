@@ -4,11 +4,10 @@
  * `+` stands for one whole level, `#` for the rest, the level above it included. A filter that
  * begins with a wildcard does not mean topics that begin with `$` [MQTT-4.7.2-1].
  */
+import { LIMITS } from './limits.ts';
 
 /** What a topic filter is, for people who gave something else. */
 export const TOPIC_FILTER = "an MQTT topic filter: '+' fills a whole level, '#' the last one";
-
-const FILTER_BYTES_MAX = 65_535;
 
 /**
  * Why `filter` is no topic filter [MQTT-4.7.1-2, 4.7.1-3, 4.7.3-1 to -3], as a short sentence; null
@@ -19,8 +18,8 @@ export function filterFault(filter: string): string | null {
   // Text that is no UTF-8 [MQTT-1.5.3-1], and what cannot be part of it [MQTT-1.5.3-2].
   if (!filter.isWellFormed()) return 'it is no Unicode text';
   if (filter.includes('\0')) return 'it has a null character';
-  if (new TextEncoder().encode(filter).length > FILTER_BYTES_MAX) {
-    return `it has more than ${FILTER_BYTES_MAX} bytes`;
+  if (new TextEncoder().encode(filter).length > LIMITS.topicBytesMax) {
+    return `it has more than ${LIMITS.topicBytesMax} bytes`;
   }
   const levels = filter.split('/');
   if (levels.slice(0, -1).includes('#')) return "'#' is not the last level";
