@@ -36,8 +36,8 @@ export function encodeCanonical(value: unknown): Uint8Array {
 
 /**
  * The value of canonical CBOR. Throws ProtocolError `malformed` where the bytes are no CBOR of the
- * subset above, `too-large` for more than 65,536 values in it, and `not-canonical` where another spelling of the same value is the right one.
- * Byte strings inside may share memory with `bytes`.
+ * subset above, `too-large` for more than 65,536 values in it, and `not-canonical` where another
+ * spelling of the same value is the right one. Byte strings inside may share memory with `bytes`.
  */
 export function decodeCanonical(bytes: Uint8Array): unknown {
   requireFewValues(bytes);

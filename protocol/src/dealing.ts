@@ -141,10 +141,10 @@ function requireShape(dealing: Dealing): void {
 
 /**
  * The shard in `shardBytes`, if it is shard `index` (from 1) of `dealing`, which is recorded or has
- * passed `verifyDealing`. Throws ProtocolError
- * `bad-digest` where its hash is not the pinned one, `bad-proof` where the tree does not hold it,
- * `bad-shard` where it says it is another's or does not fit the commitments, `bad-commitment` and
- * `bad-key` where these are at fault; index as `bad-argument`.
+ * passed `verifyDealing`. Throws ProtocolError `bad-digest` where its hash is not the pinned one,
+ * `bad-proof` where the tree does not hold it, `bad-shard` where it says it is another's or does
+ * not fit the commitments, `bad-commitment` and `bad-key` where these are at fault; index as
+ * `bad-argument`.
  */
 export function verifyShard(shardBytes: Uint8Array, index: number, dealing: Dealing): Shard {
   const pinned = dealing.shardHashes[index - 1];

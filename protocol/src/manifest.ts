@@ -137,9 +137,9 @@ export function signManifest(manifestBytes: Uint8Array, seed: Uint8Array): Signe
 }
 
 /**
- * The manifest that `signed` carries, if the source's gateway signed it with one of
- * `overlayKeys` (32 bytes each, from the ledger: `countingKeys`). Throws ProtocolError `bad-signature` otherwise, also where it was
- * sent in the name of another peer than its own gateway.
+ * The manifest that `signed` carries, if the source's gateway signed it with one of `overlayKeys`
+ * (32 bytes each, from the ledger: `countingKeys`). Throws ProtocolError `bad-signature` otherwise,
+ * also where it was sent in the name of another peer than its own gateway.
  */
 export function verifyManifest(
   signed: SignedManifest,
