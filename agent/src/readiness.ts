@@ -7,7 +7,10 @@ type Facts = Pick<
   'epoch' | 'ledgerTrouble' | 'brokers' | 'disk' | 'doors' | 'sources'
 >;
 
-/** Ready means: the consortium is known and the ledger answers, every broker subscribed, all listeners listen, the disk takes readings. */
+/**
+ * Ready means: the consortium is known and the ledger answers, every broker subscribed, all
+ * listeners listen, the disk takes readings.
+ */
 export function readiness(facts: Facts): Health {
   const { epoch, ledgerTrouble, brokers, disk, doors, sources } = facts;
   const reasons = [

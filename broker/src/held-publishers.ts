@@ -1,5 +1,6 @@
 /**
- * Publishers that wait because the queue of a session of `publishersWaitFor` is full: they get no PUBACK until there is room.
+ * Publishers that wait because the queue of a session of `publishersWaitFor` is full: they get no
+ * PUBACK until there is room.
  *
  * Enters: a message whose queue may be full. Leaves: the message, when there is room for it. Always
  * holds: nothing is acknowledged and then dropped; messages of one client are let in in the order in

@@ -10,8 +10,8 @@ import { type Constitution, loadConstitution, type PeerLookup } from './consorti
 import { Refusal } from './refusal.ts';
 
 /**
- * What an identity may do. `gateway` is an agent's that only collects: it brings its organisation's files, and speaks for it
- * in nothing else.
+ * What an identity may do. `gateway` is an agent's that only collects: it brings its organisation's
+ * files, and speaks for it in nothing else.
  */
 export type Role = 'agent' | 'gateway' | 'auditor' | 'admin';
 

@@ -70,8 +70,9 @@ export class RecordsContract
    * the previous epoch, that epoch's.
    * Event: `recorded` with every file and its holders.
    * Errors: BAD_ARGUMENT, TOO_LARGE, NOT_FOUNDED, NOT_ALLOWED, WRONG_EPOCH, WRONG_CHAIN,
-   * TOO_EARLY (its time is ahead of the ledger's), ALREADY_EXISTS, BAD_DIGEST, WRONG_RECEIPT, TOO_FEW_RECEIPTS, WRONG_DEALING, and the protocol's
-   * own codes for receipts and dealings (BAD_SIGNATURE, BAD_PROOF, MALFORMED and the like).
+   * TOO_EARLY (its time is ahead of the ledger's), ALREADY_EXISTS, BAD_DIGEST, WRONG_RECEIPT,
+   * TOO_FEW_RECEIPTS, WRONG_DEALING, and the protocol's own codes for receipts and dealings
+   * (BAD_SIGNATURE, BAD_PROOF, MALFORMED and the like).
    */
   async RecordMany(ctx: Context, argument: string): Promise<null> {
     const { records } = parseArgument(argument, ARGUMENTS['ledger/records:RecordMany']);

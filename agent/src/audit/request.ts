@@ -103,7 +103,8 @@ export async function filesInRange(
 }
 
 /**
- * What an inspection drew of one source's files, at most what one audit may hold. @throws AuditError `unknown-request` where there is no such inspection
+ * What an inspection drew of one source's files, at most what one audit may hold.
+ * @throws AuditError `unknown-request` where there is no such inspection
  */
 export async function filesDrawn(
   ledger: Ledger,

@@ -1,9 +1,10 @@
 /**
  * What a command prints: results to standard output, everything else to standard error.
  *
- * With `--json` standard output holds exactly one JSON value (`tap`: one a line); without it, text for people. Progress
- * is one line that redraws itself on a terminal, and a plain line now and then elsewhere. Control
- * characters, which topics, names and payloads of others may have, never reach a terminal.
+ * With `--json` standard output holds exactly one JSON value (`tap`: one a line); without it, text
+ * for people. Progress is one line that redraws itself on a terminal, and a plain line now and then
+ * elsewhere. Control characters, which topics, names and payloads of others may have, never reach a
+ * terminal.
  */
 import type { Explanation } from './explain.ts';
 

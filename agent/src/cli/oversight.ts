@@ -1,7 +1,7 @@
 /**
  * Bodies of the commands by which the members look after each other (P §3.2.4): faults, penalties,
- * leaving, inspections, giving shards up. Like `actions.ts`: each takes its options and the action's context, prints
- * nothing.
+ * leaving, inspections, giving shards up. Like `actions.ts`: each takes its options and the
+ * action's context, prints nothing.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { fromBase64 } from '@blocktorrent/protocol/bytes.ts';

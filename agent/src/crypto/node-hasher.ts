@@ -4,8 +4,8 @@ import { hash } from 'node:crypto';
 const SHA256_BYTES = 32;
 
 /**
- * SHA-256, 32 bytes, into `digest` if given: for chains and whole small files. Its way over a text takes half as long as
- * asking Node for a Buffer, which has memory of its own outside of V8's.
+ * SHA-256, 32 bytes, into `digest` if given: for chains and whole small files. Its way over a text
+ * takes half as long as asking Node for a Buffer, which has memory of its own outside of V8's.
  */
 export function nodeSha256(
   bytes: Uint8Array,

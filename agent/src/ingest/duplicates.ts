@@ -8,8 +8,8 @@
  * the broker flags as sent again (DUP), or as retained, which comes with each subscription, can be a
  * repetition, if the same payload came on the same topic before.
  * Always holds: nothing is forgotten before `capacity` newer readings, nor kept for more than twice as
- * many (`seen-table.ts`); after a crash `learn` builds the knowledge again from the newest batches. What is known of a
- * reading is 64 bits of a hash with a secret seed: one new reading of 10^14 is taken for a repetition.
+ * many (`seen-table.ts`); after a crash `learn` builds the knowledge again from the newest batches.
+ * What is known of a reading is 64 bits of a hash with a secret seed: one new reading of 10^14 is taken for a repetition.
  */
 import { hash, randomBytes } from 'node:crypto';
 import type { Reading } from '@blocktorrent/protocol/reading.ts';

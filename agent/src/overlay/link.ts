@@ -1,9 +1,9 @@
 /**
  * One link: a TLS socket, the guard, the wire, and both directions of block traffic.
  *
- * Enters: an authenticated socket, or a plain one of an ordinary client. Leaves: a `Link` for stages, once both sides have shaken hands
- * (BEP 3, 6, 10). Always holds: whatever the other side sends, the worst that happens is that this
- * link closes with a reason.
+ * Enters: an authenticated socket, or a plain one of an ordinary client. Leaves: a `Link` for
+ * stages, once both sides have shaken hands (BEP 3, 6, 10). Always holds: whatever the other side
+ * sends, the worst that happens is that this link closes with a reason.
  */
 import type { Socket } from 'node:net';
 import { fromHex, toHex } from '@blocktorrent/protocol/bytes.ts';

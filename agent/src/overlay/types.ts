@@ -125,8 +125,9 @@ export interface Link {
   has(index: number): boolean;
   /**
    * Fetches one chunk of `bytes` length in pipelined 16 KiB blocks (BEP 3); nothing is verified
-   * here. The bytes are put into `into`, if it is given and large enough. @throws LinkError 'rejected' when the other side will not give it, 'stalled' when nothing
-   * came for too long (the link is closed then), 'closed', 'aborted'.
+   * here. The bytes are put into `into`, if it is given and large enough.
+   * @throws LinkError 'rejected' when the other side will not give it, 'stalled' when nothing came
+   * for too long (the link is closed then), 'closed', 'aborted'
    */
   fetchChunk(
     index: number,

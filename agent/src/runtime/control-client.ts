@@ -24,8 +24,8 @@ const OWN_CODES: readonly string[] = ['unknown-route', 'too-large', 'malformed']
 
 /**
  * Calls `route` of the agent that runs with `dataDir` and returns its result (JSON, unchecked).
- * Throws `ControlError`: 'no-agent' if none runs, 'no-answer' if it is frozen, 'broken-off' if it went away in between, 'failed'
- * with `remote` = the handler's code if the handler threw.
+ * Throws `ControlError`: 'no-agent' if none runs, 'no-answer' if it is frozen, 'broken-off' if it
+ * went away in between, 'failed' with `remote` = the handler's code if the handler threw.
  */
 export async function callControl(
   dataDir: string,

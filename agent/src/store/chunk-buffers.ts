@@ -1,9 +1,9 @@
 /**
- * Memory for chunks in flight, over all files: at most so many bytes, in buffers that are used again,
- * so that a large file makes no garbage. No organisation that chunks come from has more than half of
- * them: one that drips its bytes must not keep the others waiting. One chunk of each always fits,
- * though it be past the sum. They are shared memory, where
- * `crypto/chunk-thread.ts` reads them; what nobody used for a second is given back.
+ * Memory for chunks in flight, over all files: at most so many bytes, in buffers that are used
+ * again, so that a large file makes no garbage. No organisation that chunks come from has more than
+ * half of them: one that drips its bytes must not keep the others waiting. One chunk of each always
+ * fits, though it be past the sum. They are shared memory, where `crypto/chunk-thread.ts` reads
+ * them; what nobody used for a second is given back.
  */
 import type { MspId } from '@blocktorrent/protocol/ledger-api.ts';
 import { sharedBuffer } from '../crypto/chunk-thread.ts';
