@@ -265,5 +265,5 @@ function proofOf(proof: unknown): Uint8Array[] {
     throw new ProtocolError('malformed', 'dealing.proofs: expected lists of hashes');
   }
   const steps: readonly unknown[] = proof;
-  return steps.map((step: unknown | Hex) => hashOf(step, 'proofs'));
+  return steps.map((step) => hashOf(step, 'proofs'));
 }
