@@ -57,9 +57,8 @@ async function follow(options: EventLoopOptions, dutiesLoop: DutiesLoop | null):
     if (event.name === 'consortium-changed') await refresh(view, log, signal);
     duties?.note(event);
     note(event);
-    // The checkpoint moves when the next event is asked for: duties that this one asks for are done
-    // or known by then, because both live in `perform`.
-    await dutiesLoop?.noted(event);
+    // The checkpoint moves when the next event is asked for: what this one asks for is on the disk by then.
+    dutiesLoop?.noted(event);
     wake();
   }
 }
@@ -94,7 +93,7 @@ class DutiesLoop {
   }
 
   /** An event was noted: a round follows. Audit events are served at once. */
-  async noted(event: LedgerEvent): Promise<void> {
+  noted(event: LedgerEvent): void {
     if (!this.#duties.pending) return;
     this.#schedule(event.name === 'recorded' ? this.#options.gatherMs : 0);
   }

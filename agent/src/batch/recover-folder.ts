@@ -94,7 +94,7 @@ export function recoverFolder(options: BatchStoreOptions): Recovered {
       removeOpen(folder, batch);
       continue;
     }
-    open = endOpen(options, open, closed);
+    endOpen(options, open, closed);
     const path = openPath(folder, batch);
     open = orDamage(
       () => recoverOpen(options, batch, closed),
@@ -153,15 +153,14 @@ function endOpen(
   options: BatchStoreOptions,
   open: BatchWriter | null,
   closed: Map<number, ClosedBatch>,
-): null {
-  if (open === null) return null;
+): void {
+  if (open === null) return;
   const { batch, count } = open.meta;
   if (count > 0) closed.set(batch, finishBatch(options, open.database));
   else {
     open.database.close();
     removeOpen(options.folder, batch);
   }
-  return null;
 }
 
 /** The open batch; null where it was never begun, or where it had been closed but not renamed. */
@@ -308,8 +307,8 @@ function salvageAll(
   let failed = false;
   if (wanted.length > 0) {
     try {
-      const ended = endOpen(options, open, closed);
-      writer = ended;
+      endOpen(options, open, closed);
+      writer = null;
       writer = salvage(options, closed, wanted, counts);
     } catch (error) {
       failed = true;

@@ -27,7 +27,7 @@ export const topCommand: CliCommand = {
       .option('--count <count>', 'end after so many looks', wholeNumber(1, 1_000_000_000))
       .action(async ({ every, count = Number.POSITIVE_INFINITY }: TopOptions) => {
         const { output, call, signal } = contextOf();
-        let last: { status: AgentStatus; atMs: number } | null = null;
+        let last: Look | null = null;
         if (output.live) output.clear();
         for (let looks = 1; !signal.aborted; looks += 1) {
           const status = await call('status', null).catch((error: unknown) => {

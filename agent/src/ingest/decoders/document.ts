@@ -207,8 +207,8 @@ function samplesOf(
   return places.flatMap(({ name, at, unit: usual }) => {
     if (beyondPaths && !hasNumberAsName(document, at)) return [];
     const value = sampleValueOf(find(document, at));
-    const found = { sensor: null, name, unit: unit ?? usual, timeMs: null, value };
-    return value === null ? [] : [{ ...found, value }];
+    if (value === null) return [];
+    return [{ sensor: null, name, unit: unit ?? usual, timeMs: null, value }];
   });
 }
 
