@@ -156,6 +156,10 @@ async function put(
   call: ControlCall,
   options: ControlsOptions,
 ): Promise<FileStatus> {
+  // The ledger records files of registered sources only: any other's would wait in the queue for ever.
+  if (!options.house.config.roles.includes('ingest')) {
+    throw refusal('put: this agent has not the role ingest: no file of it is recorded');
+  }
   const { path, to } = putArguments(body);
   const { queue } = options.house;
   const queued = queue.add({ kind: 'file', inputPath: path, batch: null, recipients: to });

@@ -132,5 +132,5 @@ function filterOf(topic: unknown, route: string): string {
 
 function present(gateway: Gateway | null): Gateway {
   if (gateway !== null) return gateway;
-  throw refusal('this agent has not the role ingest: it takes no readings');
+  throw refusal('this agent takes no readings: it has not the role ingest, or no section mqtt');
 }

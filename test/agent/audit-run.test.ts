@@ -14,7 +14,13 @@ import { sealFile } from '@blocktorrent/agent/seal/seal.ts';
 import { encrypt, identityFromRandom, recipientOf } from '@blocktorrent/protocol/age.ts';
 import { toBase64, toHex, utf8 } from '@blocktorrent/protocol/bytes.ts';
 import { dealShards } from '@blocktorrent/protocol/dealing.ts';
-import type { Anchor, Fault, FileRecord, Hex } from '@blocktorrent/protocol/ledger-api.ts';
+import type {
+  Anchor,
+  AuditRequest,
+  Fault,
+  FileRecord,
+  Hex,
+} from '@blocktorrent/protocol/ledger-api.ts';
 import {
   encodeManifest,
   fileIdOf,
@@ -56,6 +62,7 @@ class World {
   readonly folder: string;
   readonly records: FileRecord[] = [];
   readonly anchors: Anchor[] = [];
+  requestState: AuditRequest['state'] = 'approved';
   readonly closed: { outcome: { ok: boolean; faults: Fault[] } }[] = [];
   readonly #tables = new Map<Hex, string>();
   readonly #shards = new Map<Hex, readonly Uint8Array[]>();
@@ -169,7 +176,7 @@ class World {
     const answers: Record<string, (argument: { fileId: Hex; fromCount: number }) => unknown> = {
       'ledger/audits:GetRequest': () => ({
         ...{ fileIds: records.map(({ fileId }) => fileId), requestedAtMs: 0, releases },
-        ...{ state: 'approved', votes: [], expiresAtMs: 9 },
+        ...{ state: this.requestState, votes: [], expiresAtMs: 9 },
       }),
       'ledger/records:GetRecord': ({ fileId }) => records.find((one) => one.fileId === fileId),
       'ledger/records:GetMasterTable': ({ fileId }) => ({ masterTable: this.#tables.get(fileId) }),
@@ -341,6 +348,14 @@ describe('an audit that fails for a reason that may pass', () => {
     expect([first.ok, first.faults, first.mayPass, world.closed]).toEqual([false, [], 1, []]);
     const second = await world.audit(world.records);
     expect([second.ok, second.mayPass, world.closed.length]).toEqual([true, 0, 1]);
+  });
+
+  it('of a request that is closed opens its files once more, and reports nothing twice', async () => {
+    const world = new World();
+    await world.add(await world.content(), 'file');
+    world.requestState = 'closed';
+    const report = await world.audit(world.records);
+    expect([report.ok, report.files.length, world.closed]).toEqual([true, 1, []]);
   });
 
   it('names the owners that could not show what they had signed for', async () => {

@@ -121,6 +121,23 @@ describe('init', () => {
     expect(loadConfig(config, {}).overlay.listen).toEqual({ host: '0.0.0.0', port: 6880 });
   });
 
+  it('speaks of wrong answers, not of lines of a file that is not there', async () => {
+    const at = join(home, 'wrong');
+    const wrong = ['--organisation', 'Org 1', '--roles', 'store,', '--ledger-peer', 'peer'];
+    const { code, err } = await cli(['init', at, ...wrong]);
+    expect(code).toBe(2);
+    expect(err).toContain(
+      "organisation.mspId: expected a Fabric MSP id, e.g. Org1MSP, found 'Org 1'",
+    );
+    expect(err).toContain('ledger.peers[0].endpoint: expected host:port');
+    expect(err).toContain('Nothing was written.');
+    expect([err.includes('.yaml'), err.includes('roles'), existsSync(at)]).toEqual([
+      false,
+      false,
+      false,
+    ]);
+  });
+
   it('never overwrites a file, and writes none where one is there', async () => {
     const folder = join(home, 'twice');
     const argv = ['init', folder, '--organisation', 'Org1MSP', '--trial'];

@@ -5,11 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { issue, makeRoot } from '../../agent/src/cli/certificates.ts';
 import { CliError } from '../../agent/src/cli/cli-error.ts';
 import type { CliCommand } from '../../agent/src/cli/command.ts';
 import { explain } from '../../agent/src/cli/explain.ts';
 import { duration, fileId, instant } from '../../agent/src/cli/options.ts';
 import { bytesText, Output, table } from '../../agent/src/cli/output.ts';
+import { requireRoots } from '../../agent/src/cli/overlay-roots.ts';
 import { runProgram } from '../../agent/src/cli/program.ts';
 import { COMMANDS } from '../../agent/src/cli/table.ts';
 import { sampleConfig } from '../../agent/src/config/sample.ts';
@@ -303,6 +305,33 @@ describe('an error', () => {
     ['a string', 1],
   ])('has its exit status (%o: %i)', (error, exitCode) => {
     expect(explain(error).exitCode).toBe(exitCode);
+  });
+});
+
+describe('a contract’s refusal', () => {
+  it('comes with what to do about it', () => {
+    const refused = (message: string) =>
+      explain(Object.assign(new Error(message), { name: 'LedgerError', code: 'rejected' })).todo;
+    expect(refused('NOT_FOUNDED: call Found first')).toContain('blocktorrent consortium found');
+    expect(refused('NOT_ALLOWED: expected an agent')).toContain('ledger.certFile');
+    expect(refused('NOT_OPEN: it is closed')).toBe('');
+  });
+});
+
+describe('overlay roots in what goes to the ledger', () => {
+  it.each([
+    ['charter', (pem: string) => ({ members: [{ mspId: 'A', overlayRoots: [pem] }] })],
+    ['auditor', (pem: string) => ({ auditors: [{ mspId: 'A', overlayRoots: [pem] }] })],
+    ['decision', (pem: string) => ({ kind: 'join', member: { mspId: 'A', overlayRoots: [pem] } })],
+  ])('of a %s have to be certificates that issue others, and nothing else', async (_, written) => {
+    const made = await makeRoot('A');
+    const root = made.certificate;
+    const leaf = await issue(made, { organisation: 'A', commonName: 'a', hosts: [], role: null });
+    expect(() => requireRoots(written(root))).not.toThrow();
+    const key = '-----BEGIN PRIVATE KEY-----';
+    expect(() => requireRoots(written(`${root}${key}`))).toThrow('found a private key');
+    expect(() => requireRoots(written(leaf.certificate))).toThrow('that may issue none');
+    expect(() => requireRoots(written('root.pem'))).toThrow('overlayRoots of A: expected a root');
   });
 });
 

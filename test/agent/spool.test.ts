@@ -247,6 +247,19 @@ describe('giving it up by hand', () => {
   });
 });
 
+describe('put', () => {
+  it('is refused by an agent that the ledger takes no files of, before it has begun', async () => {
+    const routes = controlRoutes({
+      house: { queue, config: { roles: ['store'] } },
+    } as unknown as ControlsOptions);
+    const call = { progress: () => true, signal: new AbortController().signal };
+    await expect(routes.put?.({ path: inputPath(), to: [] }, call)).rejects.toThrow(
+      'put: this agent has not the role ingest',
+    );
+    expect(queue.list(9)).toEqual([]);
+  });
+});
+
 describe('the spool after a crash', () => {
   it('keeps what is still wanted, and nothing else of what it knows', async () => {
     const { id } = await sealed();

@@ -77,6 +77,7 @@ export interface AuditReport {
 /** Runs the audit to its end and writes `report.json`. @throws AuditError from gathering. */
 export async function runAudit(options: AuditOptions): Promise<AuditReport> {
   const { onProgress, outputDir } = options;
+  await mkdir(outputDir, { recursive: true, mode: 0o700 });
   const gathered = await gatherShards({
     ...options,
     onProgress: (request) => onProgress({ step: 'request', request }),
@@ -108,9 +109,9 @@ export async function runAudit(options: AuditOptions): Promise<AuditReport> {
   }
   const silent = withoutRelease(gathered.request, gathered.records);
   const report = summarise(options.requestId, { files, failed, silent, mayPass }, faults);
-  await mkdir(outputDir, { recursive: true, mode: 0o700 });
   await writeFile(join(outputDir, 'report.json'), `${JSON.stringify(report, null, 2)}\n`);
-  await publish(report, options);
+  // Whoever opens files once more has reported already.
+  if (gathered.request.state !== 'closed') await publish(report, options);
   return report;
 }
 

@@ -3,7 +3,8 @@
  * Each takes the configuration, its options and where to report progress; prints nothing.
  */
 import { X509Certificate } from 'node:crypto';
-import { join } from 'node:path';
+import { statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type {
   Argument,
   AuditRequest,
@@ -129,7 +130,8 @@ export async function auditFetch(
       onProgress: (progress) => {
         if (progress.step === 'request') {
           const { state, votes, releases } = progress.request;
-          context.progress(`${state}, ${votes.length} votes, releases`, releases.length, 0);
+          const seen = `${votes.length} votes, ${releases.length} releases`;
+          context.progress(`${state}, ${seen}`, 0, 0);
         } else if (progress.step === 'file') {
           context.progress('files', progress.done, progress.files);
         }
@@ -359,12 +361,26 @@ export async function getFile(options: GetOptions, context: ActionContext): Prom
     import('./identity-file.ts'),
   ]);
   const identities = readIdentities(identityPath);
+  requirePlace(outputPath);
   const workDir = join(context.config.dataDir, 'get', fileId);
   return withReader({ context, signal: context.signal }, async (ledger, fetch) => {
     const { signal } = context;
     const got = await getShared({ ledger, fileId, identities, outputPath, workDir, fetch, signal });
     const value = { fileId, path: outputPath, ...got };
     return { value, text: `${fileId} is at ${outputPath}`, verified: true };
+  });
+}
+
+/** Looks before anything is fetched. @throws CliError where no file of that name can be written */
+function requirePlace(path: string): void {
+  const [folder, there] = [dirname(path), path].map((one) =>
+    statSync(one, { throwIfNoEntry: false }),
+  );
+  if (folder?.isDirectory() === true && there?.isDirectory() !== true) return;
+  const found = there === undefined ? `no folder ${dirname(path)}` : `a folder at ${path}`;
+  throw new CliError(`--out: expected a file in a folder that is there, found ${found}`, {
+    means: 'Nothing was fetched.',
+    exitCode: EXIT.usage,
   });
 }
 

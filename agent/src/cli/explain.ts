@@ -33,6 +33,13 @@ const TAMPERED: Row = [
 ];
 const REFUSED: Row = [EXIT.refused, 'Nothing was changed.', ''];
 
+/** What to do about a contract's refusal, by its code. */
+const CONTRACT_TODO: Readonly<Record<string, string>> = {
+  NOT_FOUNDED:
+    'There is no consortium on this channel: one member runs `blocktorrent consortium found FILE`, once.',
+  NOT_ALLOWED: 'Whose is the certificate in `ledger.certFile`, and with which role?',
+};
+
 /** By error name and code; `*` for every other code of that name. */
 const TABLE: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
   ConfigError: {
@@ -112,7 +119,11 @@ const TABLE: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
     ],
     'unknown-request': [EXIT.usage, '', '`blocktorrent audit list` shows the requests.'],
     'unknown-file': [EXIT.usage, '', '`blocktorrent files` shows the files of a running agent.'],
-    timeout: LATER,
+    timeout: [
+      EXIT.unavailable,
+      'Votes or releases are missing.',
+      'Ask the others for them: `blocktorrent audit list` shows who is waited for.',
+    ],
     '*': [EXIT.failure, '', ''],
   },
   TorrentError: {
@@ -155,8 +166,15 @@ export function explain(error: unknown): Explanation {
   }
   const code = codeOf(error);
   const row = rowOf(error, code);
-  const [exitCode, means, todo] = row ?? fileRow(error);
+  const [exitCode, means, general] = row ?? fileRow(error);
+  const todo = CONTRACT_TODO[contractCode(error) ?? ''] ?? general;
   return { code, message: messageOf(error, row !== null), means, todo, exitCode };
+}
+
+/** `NOT_FOUNDED`, … where a contract has refused: the first word of what it says; null for all else. */
+export function contractCode(error: unknown): string | null {
+  if (!(error instanceof Error) || codeOf(error) !== 'rejected') return null;
+  return /^([A-Z][A-Z_]*): /.exec(error.message)?.[1] ?? null;
 }
 
 function codeOf(error: Error): string {

@@ -6,7 +6,7 @@ import { EXIT } from './exit-codes.ts';
 
 /** Every X25519 identity in the file. @throws CliError when there is none. */
 export function readIdentities(path: string): Uint8Array[] {
-  const lines = readFileSync(path, 'utf8').split(/\r?\n/);
+  const lines = textOf(path).split(/\r?\n/);
   const found = lines.filter((line) => line.startsWith('AGE-SECRET-KEY-1'));
   if (found.length > 0) return found.map((line) => identityIn(path, line));
   throw new CliError(`${path} holds no age identity (AGE-SECRET-KEY-1…)`, {
@@ -14,6 +14,20 @@ export function readIdentities(path: string): Uint8Array[] {
     todo: '`blocktorrent identity` makes one.',
     exitCode: EXIT.usage,
   });
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
+    throw new CliError(`there is no identity at ${path}`, {
+      means: 'A file opens only with the identity whose recipient `put --to` was given.',
+      todo: 'Name that one with --identity; `blocktorrent identity` makes a new one for files to come.',
+      exitCode: EXIT.usage,
+      cause,
+    });
+  }
 }
 
 /** The identity on a line of `path`. @throws CliError where it was mistyped or cut */

@@ -20,7 +20,7 @@ export async function checkAll(
     looked('disk', disk, () => checkSpace(config)),
     looked('write speed', disk, () => checkWriteSpeed(config)),
     looked('certificates', '', () => checkCertificates(config, Date.now())),
-    looked('agent', '', () => checkAgent(asked)),
+    looked('agent', '', () => checkAgent(config, asked)),
     looked('broker', '', () => checkBrokers(config, status)),
     looked('consortium', 'Can this user read the keys?', () =>
       checkConsortium(config, status !== null),

@@ -1,5 +1,7 @@
 /** What one look of `blocktorrent check` found, and how a look that fails becomes a finding too. */
 
+import { contractCode, explain } from '../explain.ts';
+
 export type FindingState = 'ok' | 'warn' | 'fail';
 
 /** One line of the doctor. */
@@ -22,7 +24,7 @@ export function fail(name: string, found: string, todo: string): Finding {
   return { name, state: 'fail', found, todo };
 }
 
-/** What `look` finds; what it throws is a failure of `name`. */
+/** What `look` finds; what it throws is a failure of `name`, with `todo` unless a contract said no. */
 export async function looked(
   name: string,
   todo: string,
@@ -31,6 +33,7 @@ export async function looked(
   try {
     return await look();
   } catch (error) {
-    return [fail(name, error instanceof Error ? error.message : String(error), todo)];
+    const { message, todo: itsOwn } = explain(error);
+    return [fail(name, message, contractCode(error) === null ? todo : itsOwn)];
   }
 }

@@ -83,13 +83,19 @@ function requestAudit(command: Command, contextOf: ContextOf): void {
           exitCode: EXIT.usage,
         });
       }
+      const { from = 0, until = END_OF_TIME_MS } = options;
+      if (until <= from) {
+        throw new CliError('--until: expected a time after that of --from', {
+          exitCode: EXIT.usage,
+        });
+      }
       await runAction(contextOf(), (actions, action) =>
         actions.auditRequest(
           {
             fileIds,
             source,
-            fromMs: options.from ?? 0,
-            toMs: options.until ?? END_OF_TIME_MS,
+            fromMs: from,
+            toMs: until,
             inspection,
             reason: options.reason,
             expiresInMs: options.expires,

@@ -6,6 +6,7 @@ import { CliError } from '../cli-error.ts';
 import type { CliCommand, ContextOf } from '../command.ts';
 import { EXIT } from '../exit-codes.ts';
 import { duration, oneOf, overlayKey, proposalId } from '../options.ts';
+import { requireRoots } from '../overlay-roots.ts';
 import { registerFaults } from './consortium-faults.ts';
 
 const STATES = ['any', 'open', 'accepted', 'refused', 'outdated', 'expired', 'enacted'] as const;
@@ -22,6 +23,7 @@ export const consortiumCommand: CliCommand = {
       .argument('<file>', 'JSON as docs/PROTOCOL.md describes it')
       .action(async (path: string) => {
         const charter = parse(path, await readFile(path, 'utf8'));
+        requireRoots(charter);
         await runAction(contextOf(), (actions, action) => actions.found(charter, action));
       });
     command
@@ -66,6 +68,7 @@ function propose(command: Command, contextOf: ContextOf): void {
     .option('--expires <duration>', 'void after, e.g. 12h, 14d', duration, TWO_WEEKS_MS)
     .action(async (path: string, { reason, expires }: { reason: string; expires: number }) => {
       const decision = parse(path, await readFile(path, 'utf8'));
+      requireRoots(decision);
       const options = { action: decision, reason, expiresInMs: expires };
       await runAction(contextOf(), (actions, action) => actions.propose(options, action));
     });

@@ -5,6 +5,7 @@
  */
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
+import type { ConfigError } from '../../config/problems.ts';
 import { CliError } from '../cli-error.ts';
 import type { CliCommand } from '../command.ts';
 import type { Context } from '../context.ts';
@@ -55,16 +56,35 @@ export const initCommand: CliCommand = {
       .action(async (folder: string | undefined, options: InitOptions) => {
         const context = contextOf();
         const answers = await answersOf(folder, options, context);
-        const { parseConfig } = await import('../../config/load.ts');
+        const { ConfigError, parseConfig } = await import('../../config/load.ts');
         // A service's credentials are there only while it runs.
         const env = { CREDENTIALS_DIRECTORY: '/run/credentials', ...context.env };
-        const made = await makeHouse(answers, (text, path) => parseConfig(text, path, env));
+        const made = await makeHouse(answers, (text, path) => {
+          try {
+            parseConfig(text, path, env);
+          } catch (error) {
+            throw error instanceof ConfigError ? wrongAnswers(error) : error;
+          }
+        });
         const steps = made.next.map((step, i) => `  ${i + 1}. ${step}`);
         const text = ['written:', ...made.written.map((path) => `  ${path}`), 'next:', ...steps];
         context.output.result(made, text.join('\n'));
       });
   },
 };
+
+/** There is no file yet whose lines could be corrected. */
+function wrongAnswers(cause: ConfigError): CliError {
+  const said = cause.problems.map(({ key, expected, found }) => {
+    return `${key}: expected ${expected}, found ${found}`;
+  });
+  return new CliError([...new Set(said)].join('\n'), {
+    means: 'Nothing was written.',
+    todo: 'Give other answers; `blocktorrent init --help` has the options.',
+    exitCode: EXIT.usage,
+    cause,
+  });
+}
 
 async function answersOf(
   folder: string | undefined,
@@ -88,7 +108,8 @@ async function answersOf(
   const name = await ask(options.name, 'Name of this agent', machineName());
   const roles = (await ask(options.roles, 'Roles', 'ingest,store'))
     .split(',')
-    .map((one) => one.trim());
+    .map((one) => one.trim())
+    .filter((one) => one !== '');
   const ledgerPeer = await ask(options.ledgerPeer, 'Ledger peer', 'localhost:7051');
   const broker = roles.includes('ingest')
     ? await ask(options.broker, 'MQTT broker', 'mqtt://127.0.0.1:1883')
