@@ -118,6 +118,16 @@ describe('the anchorer', () => {
     expect(anchorer.status).toEqual({ count: 3, error: null, alarm: null, alarmMs: null });
   });
 
+  it('has nothing to say after a restart without a reading, and knows what is anchored', async () => {
+    const { ledger, anchors } = anchorLedger();
+    const { store } = started(ledger);
+    store.append(readings(1, 3));
+    await vi.advanceTimersByTimeAsync(1000);
+    const again = started(ledger, store);
+    await vi.advanceTimersByTimeAsync(3000);
+    expect([anchors.length, again.outcomes, again.anchorer.status.count]).toEqual([1, [], 3]);
+  });
+
   it('is back soon after the ledger is, however seldom it anchors', async () => {
     const { ledger, anchors, world } = anchorLedger();
     const { store } = started(ledger, aStore(), 3_600_000);

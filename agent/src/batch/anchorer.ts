@@ -38,7 +38,7 @@ export interface AnchorerOptions {
 
 /** For `status`. */
 export interface AnchorStatus {
-  /** Readings that the last anchor covers; null before the first one since the start. */
+  /** Readings that the last anchor covers; null before the ledger has told. */
   readonly count: number | null;
   /** Why the last try failed; null if it did not. */
   readonly error: string | null;
@@ -100,6 +100,8 @@ export class Anchorer {
     try {
       if (!this.#compared) await this.#compare(count, toHex(chainEnd));
       this.#compared = true;
+      // A restart without a reading in between.
+      if (count === this.#status.count) return;
       const anchor = { gateway, batch, count, head: toHex(chainEnd) };
       await ledger.submit('ledger/records:Anchor', anchor);
       if (this.#status.error !== null) log.info('anchors work again', { count });
@@ -115,11 +117,16 @@ export class Anchorer {
     }
   }
 
-  /** Once after the start: a disk that was set back shows in the anchors that were made since. */
+  /** Once after the start: where the ledger has got to; a disk that was set back shows in the anchors that were made since. */
   async #compare(count: number, head: string): Promise<void> {
     const { ledger, source, gateway, memory, nowMs, log } = this.#options;
     const last = await ledger.evaluate('ledger/records:GetAnchor', { source, gateway });
-    if (last === null || last.count < count || (last.count === count && last.head === head)) return;
+    if (last === null) return;
+    if (last.count < count || (last.count === count && last.head === head)) {
+      this.#status = { ...this.#status, count: last.count, error: null };
+      this.#offline = false;
+      return;
+    }
     const alarm =
       last.count > count
         ? `the ledger has an anchor over ${last.count} readings, here are ${count}: readings are missing; with an old or empty dataDir give the gateway another name`
