@@ -12,6 +12,7 @@ import type { Metrics } from './runtime/metrics.ts';
 export const ALARMS = [
   'stuck',
   'ledger',
+  'registration',
   'clock',
   'broker',
   'session',
@@ -59,6 +60,7 @@ export function alarmsOf(facts: Facts, nowMs: number): Alarm[] {
         : `the ledger does not answer, since ${when(ledgerTrouble.sinceMs)}: ${ledgerTrouble.reason}; ` +
             'files and audits wait until it does: look at the network, and at the peers in ledger.peers',
     ),
+    ...one('registration', registrationAlarm(facts)),
     ...one(
       'clock',
       clock.waiting === null ? null : `transactions wait for the clock: ${clock.waiting}`,
@@ -112,6 +114,12 @@ export class AlarmLog {
     this.#known.clear();
     for (const [key, alarm] of now) this.#known.set(key, alarm);
   }
+}
+
+/** Why others do not know this agent, where no other alarm says it. */
+function registrationAlarm({ unregistered, ledgerTrouble, clock }: Facts): string | null {
+  if (unregistered === null || ledgerTrouble !== null || clock.waiting !== null) return null;
+  return `not registered on the ledger, so that no other agent knows this one: ${unregistered}; it is tried again`;
 }
 
 function brokerAlarms({ brokers }: Facts, nowMs: number): Alarm[] {

@@ -38,6 +38,8 @@ export interface AgentStatus {
   readonly peers: number;
   /** Why the ledger does not answer now; null while it does. */
   readonly ledgerTrouble: LedgerTrouble | null;
+  /** Why this agent is not registered on the ledger; null where it is, or no try has failed. */
+  readonly unregistered: string | null;
   /** What needs somebody's attention. */
   readonly alarms: readonly Alarm[];
   /** Stages that are stuck: the watchdog is not fed. */

@@ -7,7 +7,6 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
 import { AlarmLog, alarmsOf } from './alarms.ts';
 import { type Net, openClock, openLedger, openNet, openView, overlaySeed } from './assemble.ts';
 import { applyLive } from './config/live.ts';
@@ -39,8 +38,8 @@ import { exportTorrent, OwnersDirectory, serveReaders } from './readers.ts';
 import { readiness } from './readiness.ts';
 import { DepositGroup } from './record/deposit-group.ts';
 import { Refusals } from './record/refused.ts';
-import { appendLate } from './record/settle.ts';
-import { keepRegistered, ownPeer } from './registration.ts';
+import { keepLate } from './record/settle.ts';
+import { ownPeer, Registration } from './registration.ts';
 import { systemClock } from './runtime/clock.ts';
 import { startControl } from './runtime/control.ts';
 import { claimDataFolder } from './runtime/data-format.ts';
@@ -182,9 +181,9 @@ async function startAgent(
   const work = new Work(lifecycle);
   await lifecycle.start({ name: 'pipeline', stop: () => work.ended() });
   for (const runner of runners) work.add(runner.run());
-  work.add(
-    keepRegistered({ ...house, peer: () => ownPeer(config, net), signal: lifecycle.signal }),
-  );
+  const { signal } = lifecycle;
+  const registration = new Registration({ ...house, peer: () => ownPeer(config, net), signal });
+  work.add(registration.run());
   const duties = store === null ? null : makeDuties(house, new DutyList(state));
   work.add(
     runEventLoop({
@@ -215,6 +214,7 @@ async function startAgent(
   const line = await startReports(lifecycle, {
     house,
     ledgerWatch,
+    registration,
     doors,
     gateway,
     store,
@@ -254,6 +254,7 @@ async function startReports(
   parts: {
     readonly house: House;
     readonly ledgerWatch: LedgerWatch;
+    readonly registration: Registration;
     readonly doors: Doors;
     readonly gateway: Gateway | null;
     readonly store: StoreNode | null;
@@ -266,7 +267,7 @@ async function startReports(
   },
 ): Promise<() => string> {
   const { house, ledgerWatch, doors, gateway, store, upkeep, owners, watchdog } = parts;
-  const { wake, folders, advanced } = parts;
+  const { wake, folders, advanced, registration } = parts;
   const { config, metrics, log } = house;
   const onFacts = (facts: HostFacts) => gaugeHost(facts, metrics);
   const host = new HostWatch({ dataDir: config.dataDir, onFacts, log });
@@ -278,6 +279,7 @@ async function startReports(
     const facts = {
       ...statusOf(house, gateway, store, upkeep),
       ledgerTrouble: ledgerWatch.trouble,
+      unregistered: registration.failure,
       stuck: watchdog.health().reasons,
       host: host.facts,
       doors: doors.waiting,
@@ -396,7 +398,10 @@ function statusOf(
   gateway: Gateway | null,
   store: StoreNode | null,
   upkeep: Upkeep | null,
-): Omit<AgentStatus, 'sources' | 'host' | 'doors' | 'alarms' | 'ledgerTrouble' | 'stuck'> {
+): Omit<
+  AgentStatus,
+  'sources' | 'host' | 'doors' | 'alarms' | 'ledgerTrouble' | 'unregistered' | 'stuck'
+> {
   const { config, view, queue } = house;
   return {
     mspId: config.organisation.mspId,
@@ -463,21 +468,6 @@ function makeHouse({ net, ...parts }: Parts): House {
       reissueAfterMs: REISSUE_AFTER_MS,
     },
   };
-}
-
-/** Keeps a late owner's receipt; settling appends it to the record, or we do where that is over. */
-function keepLate(
-  parts: Pick<House, 'ledger' | 'queue' | 'log'> & { readonly refusals: Refusals },
-  id: number,
-  late: SignedReceipt,
-): void {
-  const { queue, log } = parts;
-  const { stage, lateReceipts } = queue.get(id);
-  queue.update(id, { lateReceipts: [...lateReceipts, late] });
-  if (stage !== 'available') return;
-  appendLate(id, parts).catch((error: unknown) =>
-    log.warn('a late receipt could not be appended to the record', { id, error }),
-  );
 }
 
 function makeDuties(house: House, list: DutyList): Duties {

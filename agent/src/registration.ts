@@ -26,28 +26,54 @@ export interface RegistrationOptions {
 const RETRY_MIN_MS = 200;
 const RETRY_MAX_MS = 30_000;
 
-/** Resolves when the ledger's entry equals `peer`, or when the signal is aborted. */
-export async function keepRegistered(options: RegistrationOptions): Promise<void> {
-  const { ledger, view, log, signal } = options;
-  for (let retryMs = RETRY_MIN_MS; !signal.aborted; retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)) {
-    try {
-      const peer = options.peer();
-      if (peer === null) throw new Error('the DHT does not listen yet');
-      const { peers } = await view.refresh();
-      if (peers.some((known) => isSame(known, peer))) return;
-      const { mspId: _, ...entry } = peer;
-      await ledger.submit('ledger/consortium:RegisterPeer', entry);
-      log.info('registered on the ledger', { peer: peer.name, dhtAddress: peer.dhtAddress });
-      await view.refresh();
-      return;
-    } catch (error) {
-      log.warn('not registered on the ledger yet, will be tried again', {
-        code: (error as { code?: unknown }).code,
-        error: error instanceof Error ? error.message : String(error),
-        retryInMs: retryMs,
-      });
+/** See the header. */
+export class Registration {
+  readonly #options: RegistrationOptions;
+  #failure: string | null = null;
+
+  constructor(options: RegistrationOptions) {
+    this.#options = options;
+  }
+
+  /** Why the last try failed; null once it is registered, and before the first. */
+  get failure(): string | null {
+    return this.#failure;
+  }
+
+  /** Resolves when the ledger's entry equals `peer`, or when the signal is aborted. */
+  async run(): Promise<void> {
+    const { log, signal } = this.#options;
+    for (
+      let retryMs = RETRY_MIN_MS;
+      !signal.aborted;
+      retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)
+    ) {
+      try {
+        await this.#register();
+        this.#failure = null;
+        return;
+      } catch (error) {
+        this.#failure = error instanceof Error ? error.message : String(error);
+        log.warn('not registered on the ledger yet, will be tried again', {
+          code: (error as { code?: unknown }).code,
+          error: this.#failure,
+          retryInMs: retryMs,
+        });
+      }
+      await setTimeout(retryMs, undefined, { signal }).catch(() => undefined);
     }
-    await setTimeout(retryMs, undefined, { signal }).catch(() => undefined);
+  }
+
+  async #register(): Promise<void> {
+    const { ledger, view, log } = this.#options;
+    const peer = this.#options.peer();
+    if (peer === null) throw new Error('the DHT does not listen yet');
+    const { peers } = await view.refresh();
+    if (peers.some((known) => isSame(known, peer))) return;
+    const { mspId: _, ...entry } = peer;
+    await ledger.submit('ledger/consortium:RegisterPeer', entry);
+    log.info('registered on the ledger', { peer: peer.name, dhtAddress: peer.dhtAddress });
+    await view.refresh();
   }
 }
 

@@ -4,7 +4,8 @@ import { ALARMS, AlarmLog, alarmsOf } from '../../agent/src/alarms.ts';
 import type { AgentStatus } from '../../agent/src/controls.ts';
 import { type Ledger, LedgerError } from '../../agent/src/ledger/ledger.ts';
 import { LedgerWatch } from '../../agent/src/ledger/ledger-watch.ts';
-import { createLog } from '../../agent/src/runtime/log.ts';
+import { Registration, type RegistrationOptions } from '../../agent/src/registration.ts';
+import { createLog, silentLog } from '../../agent/src/runtime/log.ts';
 import { createMetrics } from '../../agent/src/runtime/metrics.ts';
 import { manualClock } from '../support/manual-clock.ts';
 
@@ -13,6 +14,7 @@ const BROKER = { url: 'mqtt://b', connected: true, reason: null, sessionsLost: 1
 const WELL = {
   stuck: [],
   ledgerTrouble: null,
+  unregistered: null,
   clock: { state: 'unknown', waiting: null },
   brokers: [{ ...BROKER, sessionLostMs: 1 }],
   sources: [{ kind: 'folder', name: '/in', reason: null }],
@@ -47,7 +49,11 @@ describe('alarms', () => {
 
   it('are one of each kind where everything is wrong, and say what to look at', () => {
     const alarms = alarmsOf(BAD, NOW_MS);
-    expect(alarms.map(({ what }) => what)).toEqual(ALARMS);
+    // One who cannot reach the ledger is told that, not what follows from it.
+    const others = ALARMS.filter((what) => what !== 'registration');
+    expect(alarms.map(({ what }) => what)).toEqual(others);
+    const one = alarmsOf({ ...WELL, unregistered: 'NOT_ALLOWED' }, NOW_MS);
+    expect(one.map(({ what }) => what)).toEqual(['registration']);
     expect(alarms[1]?.text).toBe(
       'the ledger does not answer, since 1970-01-01 00:00:00 UTC: peer p cannot be reached; ' +
         'files and audits wait until it does: look at the network, and at the peers in ledger.peers',
@@ -80,6 +86,26 @@ describe('alarms', () => {
     alarms.note(disk);
     expect(said()).toEqual(['alarm disk']);
   });
+});
+
+it('a registration that is refused is told until it is taken', async () => {
+  const peer = { mspId: 'Org1MSP', name: 'a', overlayKey: 'k', dhtAddress: '', roles: [] };
+  let mayRegister = false;
+  const registration = new Registration({
+    view: { refresh: async () => ({ peers: [] }) },
+    ledger: {
+      submit: async () => {
+        if (!mayRegister) throw new LedgerError('rejected', 'NOT_ALLOWED: role');
+      },
+    },
+    ...{ log: silentLog, peer: () => peer, signal: new AbortController().signal },
+  } as unknown as RegistrationOptions);
+  expect(registration.failure).toBeNull();
+  const registered = registration.run();
+  await expect.poll(() => registration.failure).toBe('NOT_ALLOWED: role');
+  mayRegister = true;
+  await registered;
+  expect(registration.failure).toBeNull();
 });
 
 describe('the watch over the ledger', () => {

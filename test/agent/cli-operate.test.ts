@@ -25,7 +25,7 @@ const STATUS: AgentStatus = {
   roles: ['ingest', 'store'],
   epoch: 3,
   peers: 4,
-  ...{ ledgerTrouble: null, alarms: [], stuck: [], awaitedOwners: [] },
+  ...{ ledgerTrouble: null, unregistered: null, alarms: [], stuck: [], awaitedOwners: [] },
   readings: 100,
   deadLetters: 1,
   openReadings: 7,

@@ -87,7 +87,7 @@ function watched(gateway: TestGateway): Reading[] {
 /** Of an agent of which only its links are looked at. */
 const NO_STATUS = {
   ...{ mspId: 'Org1MSP', name: 'a', roles: ['ingest'], epoch: 1, peers: 1, files: {} },
-  ...{ sources: [], doors: [], stuck: [], quarantine: [], ledgerTrouble: null },
+  ...{ sources: [], doors: [], stuck: [], quarantine: [], ledgerTrouble: null, unregistered: null },
   ...{ disk: null, anchor: null, awaitedOwners: [] },
   ...{ uplink: { ciphertextBytes: 0, sentBytes: 0 }, overdue: { count: 0, oldestMs: null } },
   ...{ clock: { waiting: null }, store: null, host: null, upkeep: null, problems: [] },

@@ -5,7 +5,13 @@
  * not confirmed in time gets the same shard again under a new name; the key is never split again.
  */
 import { rm } from 'node:fs/promises';
-import type { Dealing, FileRecord, Hex, MspId } from '@blocktorrent/protocol/ledger-api.ts';
+import type {
+  Dealing,
+  FileRecord,
+  Hex,
+  MspId,
+  SignedReceipt,
+} from '@blocktorrent/protocol/ledger-api.ts';
 import { TRANSIENT } from '@blocktorrent/protocol/ledger-api.ts';
 import { LIMITS } from '@blocktorrent/protocol/limits.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -63,6 +69,21 @@ export async function settleFile(
   return late.length === 0
     ? 'wait'
     : { waitsFor: `no confirmation of a shard by ${late.join(', ')}` };
+}
+
+/** Keeps a late owner's receipt; settling appends it to the record, or we do where that is over. */
+export function keepLate(
+  parts: Pick<SettleOptions, 'ledger' | 'queue' | 'log' | 'refusals'>,
+  id: number,
+  late: SignedReceipt,
+): void {
+  const { queue, log } = parts;
+  const { stage, lateReceipts } = queue.get(id);
+  queue.update(id, { lateReceipts: [...lateReceipts, late] });
+  if (stage !== 'available') return;
+  appendLate(id, parts).catch((error: unknown) =>
+    log.warn('a late receipt could not be appended to the record', { id, error }),
+  );
 }
 
 /**
