@@ -161,7 +161,7 @@ function anchorAlarm({ anchor, ledgerTrouble, clock }: Facts, nowMs: number): st
 
 function overdueText({ count, oldestMs }: Facts['overdue']): string {
   const since = oldestMs === null ? '' : `, the oldest came ${when(oldestMs)}`;
-  return `${count} files are not available in time${since}`;
+  return `${count} files are not available in time${since}: \`blocktorrent files\` says where they stand`;
 }
 
 function when(ms: number): string {

@@ -91,6 +91,7 @@ describe('the log', () => {
   });
 
   it.each([
+    'pin',
     'key',
     'overlayKey',
     'shard',

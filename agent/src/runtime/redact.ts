@@ -7,7 +7,7 @@
  */
 
 const SECRET_WORDS = new Set(
-  'key keys shard shards share shares identity identities payload payloads secret secrets seed seeds password passphrase plaintext token entropy coefficient coefficients'.split(
+  'key keys shard shards share shares identity identities payload payloads secret secrets seed seeds password passphrase pin plaintext token entropy coefficient coefficients'.split(
     ' ',
   ),
 );

@@ -206,9 +206,13 @@ function isKnown(membership: Membership): boolean {
 
 function alarmOf({ alone }: CopiesStatus, { open }: ScrubStatus): string | null {
   const alarms = [
-    ...(open > 0 ? [`${open} chunks are rotten or gone, and not yet replaced`] : []),
+    ...(open > 0
+      ? [
+          `${open} chunks are rotten or gone, and not yet replaced: others are asked; is the disk well?`,
+        ]
+      : []),
     ...(alone > 0
-      ? [`${alone} chunks are here alone: no other organisation is known to have`]
+      ? [`${alone} chunks are here alone: no other organisation is known to have them`]
       : []),
   ];
   return alarms.length === 0 ? null : alarms.join('; ');
