@@ -28,7 +28,12 @@ export function claimDataFolder(dataDir: string): void {
   }
   const text = `${JSON.stringify({ format: DATA_FORMAT })}\n`;
   writeFileSync(`${path}.part`, text, { mode: 0o600, flush: true });
-  renameSync(`${path}.part`, path);
+  try {
+    renameSync(`${path}.part`, path);
+  } catch (error) {
+    // Of two agents that start at the same moment, the other one has given the file its name.
+    if (readVersion(path) !== DATA_FORMAT) throw error;
+  }
 }
 
 function readVersion(path: string): number | null {
