@@ -354,7 +354,8 @@ export class Gateway {
       priorityOfTopic: (topic) =>
         mqtt.rules.find((rule) => matchesFilter(rule.topic, topic))?.priority ?? 0,
       priorityMax: Math.max(...mqtt.rules.map(({ priority }) => priority)),
-      spoolBytes: () => folderBytes(spool),
+      // What is being sealed is no reason to lose a reading: it goes, or takes the place of its input.
+      spoolBytes: () => folderBytes(spool, (name) => name.endsWith('.age')),
       freeBytes: () => freeBytes(config.dataDir),
       nowMs: systemClock.nowMs,
       blank: () => ownReading(systemClock, bootId(), this.#clockSynchronised()),

@@ -45,7 +45,11 @@ export function pipeline(house: House): StageStep[] {
     step('seal', 'queued', 'sealed', { inOrder: true }, async (file, signal) =>
       house.spool.isFull() ? { waitsFor: SPOOL_IS_FULL } : seal(file, house, signal),
     ),
-    step('name', 'sealed', 'named', { inOrder: true }, (file) => nameFile(file, house.record)),
+    {
+      ...step('name', 'sealed', 'named', { inOrder: true }, (file) => nameFile(file, house.record)),
+      // A name binds a file to the epoch: what waits for owners without one outlives any number of them.
+      hasRoom: () => house.queue.countAt('named') < config.distribute.filesInFlight,
+    },
     step(
       'distribute',
       'named',

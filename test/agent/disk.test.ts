@@ -1,5 +1,5 @@
 /** The budget of the disk: what goes first, what is recorded, what still comes in. */
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { verifyBatch } from '@blocktorrent/agent/audit/verify-batch.ts';
 import { BatchStore } from '@blocktorrent/agent/batch/batch-store.ts';
@@ -390,31 +390,6 @@ describe('a gateway with small batches and a small budget', () => {
       .map((name) => verifyBatch(join(folder, 'batches', name)).readings);
     expect(Math.max(...counts)).toBeLessThan(60);
     expect(Math.min(...counts)).toBeGreaterThanOrEqual(40);
-  });
-
-  it('queues a closed batch once the disk takes that, if it did not at first', async () => {
-    const { test, publish } = await running('batch: { maxReadings: 1000 }');
-    const add = vi.spyOn(test.queue, 'add').mockImplementation(() => {
-      throw Object.assign(new Error('database or disk is full'), { code: 'SQLITE_FULL' });
-    });
-    await publish(10);
-    await vi.waitFor(() => expect(test.gateway.counts().openReadings).toBe(10));
-    test.gateway.closeBatch();
-    expect([add.mock.calls.length, test.queue.batchStage(1)]).toEqual([1, null]);
-    add.mockRestore();
-    await vi.waitFor(() => expect(test.queue.batchStage(1)).toBe('queued'), 5_000);
-  });
-
-  it('does not try a batch again and again that somebody has deleted', async () => {
-    const { test, publish } = await running('batch: { maxReadings: 1000 }');
-    await publish(1);
-    await vi.waitFor(() => expect(test.gateway.counts().openReadings).toBe(1));
-    test.gateway.closeBatch();
-    rmSync(join(folder, 'batches/1.sqlite'));
-    test.queue.giveUp(1, 'it is not there any more');
-    test.gateway.queueAgain();
-    expect(test.queue.list(9).map(({ stage, batch }) => [stage, batch])).toEqual([['void', 1]]);
-    expect(test.queue.problems(9)).toHaveLength(1);
   });
 
   it('says once that somebody reads the batch that is to be closed', async () => {

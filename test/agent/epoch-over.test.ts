@@ -1,4 +1,7 @@
-/** A file whose epoch is over before it is recorded: nobody is waited for on its account. */
+/**
+ * A file whose epoch is over before it is recorded: nobody is waited for on its account, and few files
+ * are bound to an epoch before they can go to their owners.
+ */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Consortium } from '@blocktorrent/protocol/ledger-api.ts';
@@ -9,6 +12,8 @@ import type { House } from '../../agent/src/house.ts';
 import type { Ledger } from '../../agent/src/ledger/ledger.ts';
 import { ConsortiumView } from '../../agent/src/ledger/membership.ts';
 import { pipeline } from '../../agent/src/pipeline.ts';
+import { recordFiles } from '../../agent/src/record/record.ts';
+import { Refusals } from '../../agent/src/record/refused.ts';
 import {
   FILE_QUEUE_MIGRATIONS,
   FileQueue,
@@ -64,6 +69,7 @@ async function stageOf(name: string, folder: string, dialled: () => void = () =>
   };
   const house = {
     ...{ config: { distribute: { filesInFlight: 1 }, overlay: { graceMs: 1 } }, view, record },
+    queue,
     spool: { pathOf: (id: number) => join(folder, `${id}.age`) },
     overlay: {
       accounts: { of: () => ({ sentBytes: 0 }) },
@@ -76,7 +82,7 @@ async function stageOf(name: string, folder: string, dialled: () => void = () =>
   } as unknown as House;
   const step = pipeline(house).find((one) => one.name === name);
   const run = (signal = new AbortController().signal) => step?.run([file as QueuedFile], signal);
-  return { run };
+  return { run, step };
 }
 
 describe('a file whose epoch is over', () => {
@@ -123,5 +129,50 @@ describe('a file whose epoch is over', () => {
     newest = 3;
     await view.refresh();
     expect([1, 2, 3].map((epoch) => view.takesEpoch(epoch))).toEqual([false, true, true]);
+  });
+
+  it('is one of few: what has no owners to go to yet gets no place in the chain, and no epoch', async () => {
+    const [folder, remove] = aFolder();
+    const { step } = await stageOf('name', folder);
+    expect(step?.hasRoom?.()).toBe(true);
+    queue.update(1, { stage: 'named' });
+    expect(step?.hasRoom?.()).toBe(false);
+    remove();
+  });
+});
+
+describe('many places that were given up', () => {
+  it('are made void a few at a call of the stage, which has its time', async () => {
+    const files: QueuedFile[] = [];
+    for (let n = 0; n < 26; n += 1) files.push(await namedFile(queue, place, random, () => 1_000));
+    const last = files.at(-1);
+    if (last === undefined) throw new Error('no file');
+    for (const { id } of files.slice(0, -1)) queue.giveUp(id, 'epoch 1 is over');
+    let seq = 0;
+    let voids = 0;
+    const counts: number[] = [];
+    const ledger = {
+      evaluate: async () => ({ seq, fileId: '' }),
+      submit: async (name: string) => {
+        if (name !== 'ledger/records:Void') throw new Error(`${name} is next`);
+        seq += 1;
+        voids += 1;
+      },
+    } as unknown as Ledger;
+    const options = {
+      ...{ ledger, queue, ...place, overlaySeed: random.bytes(32), policy: () => POLICY },
+      ...{ requireEpoch: epochOf, takesEpoch: () => true, random: random.bytes },
+      ...{ nowMs: () => 0, sha256: () => new Uint8Array(32), log: silentLog },
+      refusals: new Refusals(() => 0),
+    };
+    const call = async () => {
+      voids = 0;
+      const results = await recordFiles([{ ...last, stage: 'deposited' }], options);
+      counts.push(voids);
+      return results;
+    };
+    expect([await call(), await call()]).toEqual([[], []]);
+    await expect(call()).rejects.toThrow('its key is not deposited');
+    expect([counts, seq]).toEqual([[10, 10], 25]);
   });
 });

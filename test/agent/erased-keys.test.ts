@@ -1,13 +1,11 @@
-/** What is erased is not on the disk any more, nor what a crash kept from being deleted. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+/** What is erased is not on the disk any more. */
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { FILE_QUEUE_MIGRATIONS, FileQueue } from '@blocktorrent/agent/runtime/file-queue.ts';
 import { migrate } from '@blocktorrent/agent/runtime/migrate.ts';
 import { openDatabase } from '@blocktorrent/agent/runtime/sqlite.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { gatewayConfig, startGateway } from '../support/gateway.ts';
-import { openStore } from '../support/ingest.ts';
-import { aFolder, readings } from '../support/readings.ts';
+import { aFolder } from '../support/readings.ts';
 
 let folder: string;
 let remove: () => void;
@@ -40,24 +38,5 @@ describe('the key of a file', () => {
     queue.purgeErased();
     expect(onDisk(another)).toBe(false);
     database.close();
-  });
-});
-
-describe('a batch that is available', () => {
-  it('goes at the start where a kill came before', async () => {
-    const store = openStore(join(folder, 'batches'));
-    for (let batch = 0; batch < 4; batch += 1) {
-      store.append(readings(batch * 10 + 1, batch * 10 + 10));
-      store.closeCurrent();
-    }
-    store.stop();
-    const text = gatewayConfig(folder, "[{ topic: 'site/#', value: /v }]", ['mqtt://127.0.0.1:1']);
-    const { gateway, queue, stop } = startGateway(folder, text, {}, { start: false });
-    gateway.queueAgain();
-    queue.update(1, { stage: 'available' });
-    gateway.start();
-    const isThere = [1, 2].map((batch) => existsSync(join(folder, `batches/${batch}.sqlite`)));
-    expect(isThere).toEqual([false, true]);
-    await stop();
   });
 });

@@ -13,6 +13,7 @@ import {
   type StageRunnerOptions,
   type StageStep,
 } from '../../agent/src/runtime/stage-runner.ts';
+import { UNTOUCHED_MS_MAX, Watchdog } from '../../agent/src/runtime/watchdog.ts';
 
 let queue: FileQueue;
 let stopping: AbortController;
@@ -70,6 +71,27 @@ describe('a stage', () => {
     isFull = false;
     await until(() => queue.get(1).stage === 'sealed');
     expect(queue.problems(9)).toEqual([]);
+  });
+
+  it('takes nothing while the next one has no room, and is not stuck then', async () => {
+    add(2, 'sealed');
+    let nowMs = 0;
+    const watchdog = new Watchdog({
+      ...{ queue, log: silentLog, notify: () => undefined, intervalMs: null },
+      ...{ monotonicMs: () => nowMs, workMsMax: () => 1_000 },
+    });
+    const step: StageStep = {
+      ...{ name: 'name', from: 'sealed', to: 'named', concurrency: 1, inOrder: true },
+      hasRoom: () => queue.countAt('named') < 1,
+      run: async () => [{}],
+    };
+    run(watchdog.watch(step));
+    await until(() => queue.countAt('named') === 1);
+    nowMs = 2 * UNTOUCHED_MS_MAX;
+    expect([queue.get(2).stage, watchdog.health().ok]).toEqual(['sealed', true]);
+    queue.update(1, { stage: 'distributed' });
+    expect(watchdog.health().ok).toBe(false);
+    await until(() => queue.get(2).stage === 'named');
   });
 
   it('moves the other files of a run where the disk refuses to tidy up after one', async () => {

@@ -37,6 +37,8 @@ export interface RecordOptions extends ManifestSigner {
 
 type RecordResult = FilePatch | GivenUp;
 
+/** Places voided by one call. */
+const VOIDS_AT_ONCE = 10;
 /** Largest sum of encrypted tables sent in one transaction, bytes. */
 const TRANSACTION_BYTES_MAX = 1024 * 1024;
 
@@ -55,7 +57,7 @@ export async function recordFiles(
   if (stale === 0) return [...patches, outlived(rest[0])];
   const run = stale === -1 ? rest : rest.slice(0, stale);
   if (run.length === 0) return patches;
-  await voidGivenUp(head.seq, run, options);
+  if (!(await voidGivenUp(head.seq, run, options))) return patches;
 
   const records: RecordInput[] = [];
   let bytes = 0;
@@ -121,11 +123,20 @@ async function requireRecorded(files: readonly QueuedFile[], options: RecordOpti
   }
 }
 
-/** Voids the places between the ledger's head and the run: files that were given up. */
-async function voidGivenUp(headSeq: number, run: readonly QueuedFile[], options: RecordOptions) {
+/**
+ * Voids the places between the ledger's head and the run: files that were given up. Whether that is
+ * all of them: hundreds take long, and each call of a stage has its time.
+ */
+async function voidGivenUp(
+  headSeq: number,
+  run: readonly QueuedFile[],
+  options: RecordOptions,
+): Promise<boolean> {
   const { ledger, queue, gateway } = options;
   const firstSeq = seqOf(run[0] as QueuedFile);
-  for (const file of queue.bySeq(headSeq + 1, firstSeq)) {
+  const lastSeq = Math.min(firstSeq, headSeq + 1 + VOIDS_AT_ONCE);
+  const places = queue.bySeq(headSeq + 1, lastSeq);
+  for (const file of places) {
     if (file.stage !== 'void' || file.fileId === null || file.previous === null) {
       throw new Error(`place ${file.seq} of the chain is neither recorded nor given up`);
     }
@@ -137,6 +148,8 @@ async function voidGivenUp(headSeq: number, run: readonly QueuedFile[], options:
       reason: (file.error ?? 'given up').slice(0, LIMITS.reasonCharsMax),
     });
   }
+  // Where the queue knows none of them, the contract says what is wrong.
+  return lastSeq === firstSeq || places.length === 0;
 }
 
 function buildTable(file: QueuedFile, options: RecordOptions): Uint8Array {

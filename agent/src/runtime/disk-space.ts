@@ -12,11 +12,14 @@ import { dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { Log } from './log.ts';
 
-/** Size of the files in a folder, not of its sub-folders; 0 where it is not there. */
-export function folderBytes(folder: string): number {
+/** Size of the files in a folder whose names count, not of its sub-folders; 0 where it is not there. */
+export function folderBytes(
+  folder: string,
+  counts: (name: string) => boolean = () => true,
+): number {
   let bytes = 0;
   try {
-    for (const name of readdirSync(folder)) {
+    for (const name of readdirSync(folder).filter(counts)) {
       // A file may go while we look.
       bytes += statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0;
     }

@@ -338,6 +338,11 @@ export class FileQueue {
     return counts;
   }
 
+  countAt(stage: Stage): number {
+    const row = this.#db.prepare('SELECT count(*) AS n FROM file WHERE stage = ?').get(stage);
+    return (row as { n: number }).n;
+  }
+
   /** Sums over all files: ciphertext distributed, and what the sockets sent for it, bytes. */
   uplink(): { ciphertextBytes: number; sentBytes: number; uplinkRatio: number | null } {
     const sums = this.#db

@@ -23,6 +23,8 @@ export interface StageStep {
   readonly concurrency: number;
   /** Keep the order of the gateway's chain: only the oldest unbroken run is taken. */
   readonly inOrder?: boolean;
+  /** Whether the next stage has room for what this one makes; looked at before each call. */
+  readonly hasRoom?: () => boolean;
   /** Largest run handed to one call; 1 unless the stage can take many at once. */
   readonly runMax?: number;
   /**
@@ -118,8 +120,9 @@ export class StageRunner {
   #take(free: number): QueuedFile[][] {
     this.#lookedMs = performance.now();
     if (free <= 0) return [];
-    const { from, inOrder = false, runMax = 1 } = this.#step;
+    const { from, inOrder = false, runMax = 1, hasRoom } = this.#step;
     const { queue } = this.#options;
+    if (hasRoom?.() === false) return [];
     const ready = (file: QueuedFile) =>
       !this.#inFlight.has(file.id) && (this.#retry.get(file.id)?.atMs ?? 0) <= this.#lookedMs;
     if (inOrder) {

@@ -135,8 +135,11 @@ export class Watchdog {
     return { ok: reasons.length === 0, reasons };
   }
 
-  #hasWork({ from, inOrder = false }: StageStep, counts: Readonly<Record<Stage, number>>): boolean {
-    if (counts[from] === 0) return false;
+  #hasWork(
+    { from, inOrder = false, hasRoom }: StageStep,
+    counts: Readonly<Record<Stage, number>>,
+  ): boolean {
+    if (counts[from] === 0 || hasRoom?.() === false) return false;
     // In the chain's order an older file that is not yet there keeps the younger ones waiting.
     return !inOrder || this.#options.queue.oldestRun(from, 1).length > 0;
   }
