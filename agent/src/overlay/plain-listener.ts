@@ -12,6 +12,7 @@ import type { Log } from '../runtime/log.ts';
 import { SocketAccounts } from './accounts.ts';
 import { WireLink } from './link.ts';
 import { LINK_LIMITS, type LinkLimits } from './link-limits.ts';
+import { boundTo, listenAt } from './listen.ts';
 import type { RateLimit } from './rate-limit.ts';
 import { type Accounts, type Address, type Link, LinkError, type LinkHandler } from './types.ts';
 
@@ -49,20 +50,12 @@ export class PlainListener {
 
   /** Where it is bound; null before `start`. */
   get address(): Address | null {
-    const address = this.#server.address();
-    if (address === null || typeof address === 'string') return null;
-    return { host: address.address, port: address.port };
+    return boundTo(this.#server);
   }
 
   async start(): Promise<void> {
     const { listen, log } = this.#options;
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(listen.port, listen.host, () => {
-        this.#server.off('error', reject);
-        resolve();
-      });
-    });
+    await listenAt(this.#server, listen);
     this.#server.on('error', (error) => log.error('plain listener', { error }));
   }
 

@@ -28,6 +28,7 @@ import { Calls } from './calls.ts';
 import { dialMember } from './dial-member.ts';
 import { WireLink } from './link.ts';
 import { LINK_LIMITS, type LinkLimits } from './link-limits.ts';
+import { boundTo, listenAt } from './listen.ts';
 import { type PeerChain, RootTable, whatEnded } from './peer-identity.ts';
 import { RateLimit } from './rate-limit.ts';
 import { RequestQuotas } from './request-quotas.ts';
@@ -118,9 +119,7 @@ export class TlsOverlay implements Overlay {
   }
 
   get address(): Address | null {
-    const address = this.#server?.address();
-    if (address === null || address === undefined || typeof address === 'string') return null;
-    return { host: address.address, port: address.port };
+    return this.#server === null ? null : boundTo(this.#server);
   }
 
   /** What all our links together may send; plain ones share it. */
@@ -143,13 +142,7 @@ export class TlsOverlay implements Overlay {
     }
     if (listen === null) return;
     const server = this.#createServer();
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(listen.port, listen.host, () => {
-        server.off('error', reject);
-        resolve();
-      });
-    });
+    await listenAt(server, listen);
     server.on('error', (error) => this.#options.log.error('overlay listener', { error }));
     this.#server = server;
   }

@@ -11,6 +11,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { isIP } from 'node:net';
 import type { Hex } from '@blocktorrent/protocol/ledger-api.ts';
 import type { Log } from '../runtime/log.ts';
+import { boundTo, listenAt } from './listen.ts';
 import type { Address } from './types.ts';
 
 // Not by `import`, which reads every export and so loads fetch: 2 MiB of an idle agent.
@@ -59,20 +60,12 @@ export class Tracker {
 
   /** Where it is bound; null before `start`. */
   get address(): Address | null {
-    const address = this.#server.address();
-    if (address === null || typeof address === 'string') return null;
-    return { host: address.address, port: address.port };
+    return boundTo(this.#server);
   }
 
   async start(): Promise<void> {
     const { listen, log } = this.#options;
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(listen.port, listen.host, () => {
-        this.#server.off('error', reject);
-        resolve();
-      });
-    });
+    await listenAt(this.#server, listen);
     this.#server.on('error', (error) => log.error('tracker', { error }));
   }
 
