@@ -8,11 +8,10 @@ import { manifestChunkCount } from '@blocktorrent/protocol/manifest.ts';
 import { coverage, verifyReceipt } from '@blocktorrent/protocol/receipt.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { distribute } from '../../agent/src/distribute/distribute.ts';
-import type { DistributeOptions } from '../../agent/src/distribute/types.ts';
 import type { StoreTiming } from '../../agent/src/store/types.ts';
 import { GRID_DISTRIBUTE_TIMING, Grid, type GridPeer } from '../support/grid.ts';
-import { POLICY } from '../support/membership.ts';
 import { createTrialFile, type TrialFile } from '../support/sealed-file.ts';
+import { distribution } from '../support/stored-files.ts';
 
 const SOURCE = 'Org1MSP';
 const seed = randomBytes(4).toString('hex');
@@ -27,22 +26,6 @@ async function newFile(bytes: number, chunksTarget?: number): Promise<TrialFile>
   const path = join(grid.dir, `file-${fileNumber}.age`);
   const options = chunksTarget === undefined ? {} : { chunksTarget };
   return createTrialFile(path, bytes, grid.peer(SOURCE), options);
-}
-
-function optionsFor(file: TrialFile, from: GridPeer, signal: AbortSignal): DistributeOptions {
-  const epoch = grid.membership.epochs[0];
-  if (epoch === undefined) throw new Error('no epoch');
-  return {
-    epoch,
-    signal,
-    signedManifest: file.signed,
-    ciphertextPath: file.path,
-    policy: POLICY,
-    overlay: from.overlay,
-    addressBook: from.addressBook,
-    membership: grid.membership,
-    timing: GRID_DISTRIBUTE_TIMING,
-  };
 }
 
 function coverageOf(file: TrialFile, receipts: readonly SignedReceipt[]): number[] {
@@ -67,7 +50,7 @@ describe('the uplink of a source', () => {
 
   it('gives every chunk three owners with verified receipts and uploads it once', async () => {
     const file = await newFile(4 * 1024 * 1024, 32);
-    const result = await distribute(optionsFor(file, gateway, new AbortController().signal));
+    const result = await distribute(distribution(grid, gateway, file));
     await result.background;
     expect(result).toMatchObject({ complete: true, missing: [] });
     expect(Math.min(...coverageOf(file, result.receipts))).toBe(3);
@@ -84,7 +67,7 @@ describe('the uplink of a source', () => {
     const doomed = grid.node('Org5MSP');
     const before = doomed.events.length;
     const running = distribute({
-      ...optionsFor(file, gateway, new AbortController().signal),
+      ...distribution(grid, gateway, file),
       timing: { ...GRID_DISTRIBUTE_TIMING, graceMs: 1_000, lingerMs: 0 },
     });
     await expect
@@ -107,7 +90,7 @@ describe('the uplink of a source', () => {
     const abort = new AbortController();
     let stored = 0;
     const before = grid.nodes.map((node) => node.events.length);
-    const interrupted = distribute(optionsFor(file, first, abort.signal));
+    const interrupted = distribute({ ...distribution(grid, first, file), signal: abort.signal });
     interrupted.catch(() => undefined);
     await expect
       .poll(
@@ -124,7 +107,7 @@ describe('the uplink of a source', () => {
     await expect(interrupted).rejects.toMatchObject({ code: 'aborted' });
     await first.stop();
     const second = await grid.dialer(SOURCE);
-    const result = await distribute(optionsFor(file, second, new AbortController().signal));
+    const result = await distribute(distribution(grid, second, file));
     await result.background;
     expect(result.complete).toBe(true);
     expect(Math.min(...coverageOf(file, result.receipts))).toBe(3);
@@ -137,10 +120,9 @@ describe('distributing a file to six owners', () => {
 
   it('gets the same receipts again for a file that is complete, and sends no chunk', async () => {
     const file = await newFile(600_000);
-    const { signal } = new AbortController();
-    const first = await distribute(optionsFor(file, gateway, signal));
+    const first = await distribute(distribution(grid, gateway, file));
     await first.background;
-    const second = await distribute(optionsFor(file, gateway, signal));
+    const second = await distribute(distribution(grid, gateway, file));
     await second.background;
     expect(second.receipts).toEqual(first.receipts);
     expect(second.sentBytes).toBeLessThan(100_000);
@@ -152,7 +134,7 @@ describe('distributing a file to six owners', () => {
     const file = await newFile(1_500_000);
     const late: SignedReceipt[] = [];
     const result = await distribute({
-      ...optionsFor(file, gateway, new AbortController().signal),
+      ...distribution(grid, gateway, file),
       timing: { ...GRID_DISTRIBUTE_TIMING, graceMs: 1_000 },
       onLateReceipt: (receipt) => late.push(receipt),
     });
@@ -171,7 +153,7 @@ describe('distributing a file to six owners', () => {
     const altered = Buffer.from(file.bytes);
     altered[500_000] = (altered[500_000] ?? 0) ^ 1;
     await writeFile(file.path, altered);
-    const attempt = distribute(optionsFor(file, gateway, new AbortController().signal));
+    const attempt = distribute(distribution(grid, gateway, file));
     await expect(attempt).rejects.toMatchObject({ code: 'digest-mismatch', fileId: file.fileId });
     await expect(attempt).rejects.toThrow(/chunk \d+ of .*: SHA3-256, SHA-384, SHA-512 differ/);
     const evidence = grid.nodes.flatMap((node) => (node.alive ? node.store.evidence() : []));
@@ -185,7 +167,7 @@ describe('distributing a file to six owners', () => {
     const liar = grid.node('Org5MSP');
     liar.accuse();
     const result = await distribute({
-      ...optionsFor(file, gateway, new AbortController().signal),
+      ...distribution(grid, gateway, file),
       timing: { ...GRID_DISTRIBUTE_TIMING, graceMs: 1_000 },
     });
     expect(Math.min(...coverageOf(file, result.receipts))).toBeGreaterThanOrEqual(2);
@@ -204,16 +186,16 @@ describe('distributing a file to six owners', () => {
         return { ...manifest, digests };
       },
     });
-    const attempt = distribute(optionsFor(file, gateway, new AbortController().signal));
+    const attempt = distribute(distribution(grid, gateway, file));
     await expect(attempt).rejects.toThrow(/chunk 0 of .*: SHA-512 differs/);
   });
 
   it('gets the same receipt from an owner that has restarted, from what is on its disk', async () => {
     const file = await newFile(300_000);
-    const result = await distribute(optionsFor(file, gateway, new AbortController().signal));
+    const result = await distribute(distribution(grid, gateway, file));
     await result.background;
     await grid.node(result.receipts[0]?.mspId ?? '').restart();
-    const again = await distribute(optionsFor(file, gateway, new AbortController().signal));
+    const again = await distribute(distribution(grid, gateway, file));
     expect(again.receipts).toEqual(result.receipts);
   });
 
@@ -221,7 +203,7 @@ describe('distributing a file to six owners', () => {
     const liar = grid.node('Org3MSP');
     liar.corruptNext();
     const file = await newFile(2_000_000);
-    const result = await distribute(optionsFor(file, gateway, new AbortController().signal));
+    const result = await distribute(distribution(grid, gateway, file));
     await result.background;
     liar.corruptNext(0);
     expect(result.complete).toBe(true);

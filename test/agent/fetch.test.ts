@@ -7,9 +7,10 @@ import { ownersOf } from '@blocktorrent/protocol/placement.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type FetchOptions, fetchFile } from '../../agent/src/audit/fetch.ts';
 import { type DistributeResult, distribute } from '../../agent/src/distribute/distribute.ts';
-import { GRID_DISTRIBUTE_TIMING, Grid, type GridPeer } from '../support/grid.ts';
+import { Grid, type GridPeer } from '../support/grid.ts';
 import { POLICY } from '../support/membership.ts';
 import { createTrialFile, type TrialFile } from '../support/sealed-file.ts';
+import { distribution } from '../support/stored-files.ts';
 
 const SOURCE = 'Org1MSP';
 const seed = randomBytes(4).toString('hex');
@@ -54,17 +55,7 @@ beforeAll(async () => {
   file = await createTrialFile(join(grid.dir, 'file.age'), 5_000_000, grid.peer(SOURCE), {
     chunksTarget: 40,
   });
-  stored = await distribute({
-    signedManifest: file.signed,
-    ciphertextPath: file.path,
-    epoch: epochOf(grid),
-    policy: POLICY,
-    overlay: gateway.overlay,
-    addressBook: gateway.addressBook,
-    membership: grid.membership,
-    signal: new AbortController().signal,
-    timing: GRID_DISTRIBUTE_TIMING,
-  });
+  stored = await distribute(distribution(grid, gateway, file));
   await stored.background;
   await grid.node(SOURCE).kill();
 });

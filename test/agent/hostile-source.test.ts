@@ -6,9 +6,9 @@ import { infoHashOf } from '@blocktorrent/protocol/chunking.ts';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { distribute } from '../../agent/src/distribute/distribute.ts';
 import { ChunkBuffers } from '../../agent/src/store/chunk-buffers.ts';
-import { GRID_DISTRIBUTE_TIMING, Grid } from '../support/grid.ts';
-import { POLICY } from '../support/membership.ts';
+import { Grid } from '../support/grid.ts';
 import { createTrialFile } from '../support/sealed-file.ts';
+import { distribution } from '../support/stored-files.ts';
 
 const HOSTILE = 'Org1MSP';
 const SOURCE = 'Org2MSP';
@@ -51,19 +51,7 @@ it('keeps no owner from storing the files of others', async () => {
 
   const gateway = await grid.dialer(SOURCE);
   const file = await createTrialFile(join(grid.dir, 'file.age'), 400_000, grid.peer(SOURCE));
-  const epoch = grid.membership.epochs[0];
-  if (epoch === undefined) throw new Error('no epoch');
-  const stored = await distribute({
-    epoch,
-    signal: AbortSignal.timeout(60_000),
-    signedManifest: file.signed,
-    ciphertextPath: file.path,
-    policy: POLICY,
-    overlay: gateway.overlay,
-    addressBook: gateway.addressBook,
-    membership: grid.membership,
-    timing: GRID_DISTRIBUTE_TIMING,
-  });
+  const stored = await distribute(distribution(grid, gateway, file));
   const owners = stored.receipts.map(({ mspId }) => mspId);
   expect(owners).toEqual(expect.arrayContaining(OWNERS));
   await stored.background;

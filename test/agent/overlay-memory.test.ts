@@ -5,9 +5,10 @@ import { ownersOf } from '@blocktorrent/protocol/placement.ts';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { fetchFile } from '../../agent/src/audit/fetch.ts';
 import { distribute } from '../../agent/src/distribute/distribute.ts';
-import { GRID_DISTRIBUTE_TIMING, Grid } from '../support/grid.ts';
+import { Grid } from '../support/grid.ts';
 import { POLICY } from '../support/membership.ts';
 import { createTrialFile } from '../support/sealed-file.ts';
+import { distribution } from '../support/stored-files.ts';
 
 const SOURCE = 'Org1MSP';
 const seed = randomBytes(4).toString('hex');
@@ -34,17 +35,7 @@ async function growthFor(bytes: number): Promise<number> {
   const timer = setInterval(() => {
     mostBytes = Math.max(mostBytes, process.memoryUsage.rss());
   }, 20);
-  const stored = await distribute({
-    epoch,
-    signal,
-    signedManifest: file.signed,
-    ciphertextPath: file.path,
-    policy: POLICY,
-    overlay: gateway.overlay,
-    addressBook: gateway.addressBook,
-    membership: grid.membership,
-    timing: GRID_DISTRIBUTE_TIMING,
-  });
+  const stored = await distribute(distribution(grid, gateway, file));
   await stored.background;
   expect(stored.complete).toBe(true);
   await fetchFile({

@@ -11,10 +11,11 @@ import type { SignedReceipt } from '@blocktorrent/protocol/ledger-api.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { distribute } from '../../agent/src/distribute/distribute.ts';
 import { FileChunkStore } from '../../agent/src/store/file-chunk-store.ts';
-import { GRID_DISTRIBUTE_TIMING, Grid, type GridPeer } from '../support/grid.ts';
+import { Grid, type GridPeer } from '../support/grid.ts';
 import { POLICY } from '../support/membership.ts';
 import { createTrialFile, type TrialFile } from '../support/sealed-file.ts';
 import { Seeded, seedOfRun } from '../support/seeded.ts';
+import { distribution } from '../support/stored-files.ts';
 
 const LONG = process.env.BLOCKTORRENT_LONG === '1';
 const FILES = LONG ? 200 : 20;
@@ -92,20 +93,10 @@ describe('seven organisations in trouble', () => {
   async function distributeWhole(file: TrialFile): Promise<void> {
     let receipts: readonly SignedReceipt[] = [];
     for (let complete = false; !complete; ) {
-      const epoch = grid.membership.epochs[0];
-      if (epoch === undefined) throw new Error('there is no epoch');
       const late: SignedReceipt[] = [];
       const result = await distribute({
-        epoch,
+        ...distribution(grid, gateway, file),
         receipts,
-        signal: new AbortController().signal,
-        signedManifest: file.signed,
-        ciphertextPath: file.path,
-        policy: POLICY,
-        overlay: gateway.overlay,
-        addressBook: gateway.addressBook,
-        membership: grid.membership,
-        timing: GRID_DISTRIBUTE_TIMING,
         onLateReceipt: (receipt) => void late.push(receipt),
       });
       await result.background;

@@ -14,10 +14,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { distribute } from '../../agent/src/distribute/distribute.ts';
 import type { Link } from '../../agent/src/overlay/types.ts';
 import { noRoom } from '../../agent/src/store/quota.ts';
-import { GRID_DISTRIBUTE_TIMING, Grid, type GridPeer } from '../support/grid.ts';
+import { Grid, type GridPeer } from '../support/grid.ts';
 import { POLICY } from '../support/membership.ts';
 import { createTrialFile, type TrialFile } from '../support/sealed-file.ts';
 import { seedOfRun } from '../support/seeded.ts';
+import { distribution } from '../support/stored-files.ts';
 
 const SOURCE = 'Org1MSP';
 const FLOODER = 'Org5MSP';
@@ -55,20 +56,8 @@ describe('a member that floods an owner', () => {
   /** Seconds that the honest source needs for one file to all its owners. */
   async function honest(): Promise<number> {
     const file = await newFile(SOURCE, FILE_BYTES);
-    const epoch = grid.membership.epochs[0];
-    if (epoch === undefined) throw new Error('there is no epoch');
     const startedMs = performance.now();
-    const result = await distribute({
-      epoch,
-      signedManifest: file.signed,
-      ciphertextPath: file.path,
-      policy: POLICY,
-      overlay: gateway.overlay,
-      addressBook: gateway.addressBook,
-      membership: grid.membership,
-      signal: new AbortController().signal,
-      timing: GRID_DISTRIBUTE_TIMING,
-    });
+    const result = await distribute(distribution(grid, gateway, file));
     expect(result.complete).toBe(true);
     return (performance.now() - startedMs) / 1000;
   }

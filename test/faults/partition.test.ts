@@ -9,6 +9,7 @@ import { GRID_DISTRIBUTE_TIMING, Grid } from '../support/grid.ts';
 import { POLICY } from '../support/membership.ts';
 import { createTrialFile } from '../support/sealed-file.ts';
 import { seedOfRun } from '../support/seeded.ts';
+import { distribution } from '../support/stored-files.ts';
 
 describe('a partition', () => {
   const seed = seedOfRun();
@@ -21,22 +22,14 @@ describe('a partition', () => {
   afterAll(() => grid.stop());
 
   it('keeps some owners from a file until it is over, and no longer', async () => {
-    const epoch = grid.membership.epochs[0];
-    if (epoch === undefined) throw new Error('there is no epoch');
     const gateway = await grid.dialer('Org1MSP');
     const file = await createTrialFile(join(grid.dir, 'file.age'), 2_000_000, grid.peer('Org1MSP'));
     const island = ['Org5MSP', 'Org6MSP'];
     grid.partition(island);
     const late: string[] = [];
     const result = await distribute({
-      epoch,
-      signedManifest: file.signed,
-      ciphertextPath: file.path,
+      ...distribution(grid, gateway, file),
       policy: { ...POLICY, receiptsMin: 1 },
-      overlay: gateway.overlay,
-      addressBook: gateway.addressBook,
-      membership: grid.membership,
-      signal: new AbortController().signal,
       timing: { ...GRID_DISTRIBUTE_TIMING, graceMs: 2_000 },
       onLateReceipt: ({ mspId }) => late.push(mspId),
     });

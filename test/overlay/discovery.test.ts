@@ -18,9 +18,10 @@ import { openDatabase } from '../../agent/src/runtime/sqlite.ts';
 import { STORE_MIGRATIONS } from '../../agent/src/store/catalog.ts';
 import { FileChunkStore } from '../../agent/src/store/file-chunk-store.ts';
 import { StoreNode } from '../../agent/src/store/store-node.ts';
-import { GRID_DISTRIBUTE_TIMING, GRID_STORE_TIMING, Grid } from '../support/grid.ts';
+import { GRID_STORE_TIMING, Grid } from '../support/grid.ts';
 import { POLICY } from '../support/membership.ts';
 import { createTrialFile } from '../support/sealed-file.ts';
+import { distribution } from '../support/stored-files.ts';
 
 const INFO_HASH = '5c'.repeat(20);
 const seed = randomBytes(4).toString('hex');
@@ -134,15 +135,7 @@ describe('an owner that only dials out', () => {
     const [epoch] = grid.membership.epochs;
     if (epoch === undefined) throw new Error('no epoch');
     const source = grid.node('Org1MSP').net;
-    const stored = await distribute({
-      ...{ epoch, policy: POLICY, membership: grid.membership },
-      signedManifest: file.signed,
-      ciphertextPath: file.path,
-      overlay: source.overlay,
-      addressBook: source.addressBook,
-      signal: new AbortController().signal,
-      timing: GRID_DISTRIBUTE_TIMING,
-    });
+    const stored = await distribute(distribution(grid, source, file));
     await stored.background;
     expect(stored.complete).toBe(true);
     expect(stored.receipts.map(({ mspId }) => mspId)).toContain('Org5MSP');

@@ -6,10 +6,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fetchFile } from '../../agent/src/audit/fetch.ts';
 import { distribute } from '../../agent/src/distribute/distribute.ts';
 import { RateLimit } from '../../agent/src/overlay/rate-limit.ts';
-import { GRID_DISTRIBUTE_TIMING, Grid, type Rates } from '../support/grid.ts';
+import { Grid, type Rates } from '../support/grid.ts';
 import { manualClock } from '../support/manual-clock.ts';
 import { POLICY } from '../support/membership.ts';
 import { createTrialFile, type TrialFile } from '../support/sealed-file.ts';
+import { distribution } from '../support/stored-files.ts';
 
 describe('a limit of 1,000,000 bytes a second', () => {
   it('lets a burst go at once, then makes everything wait for what went before', () => {
@@ -56,21 +57,9 @@ describe('links with limits', () => {
   async function send(rates: Rates): Promise<{ file: TrialFile; seconds: number }> {
     const peer = grid.peer('Org1MSP');
     const file = await createTrialFile(join(grid.dir, 'limited.age'), 1_500_000, peer);
-    const epoch = grid.membership.epochs[0];
-    if (epoch === undefined) throw new Error('no epoch');
     const gateway = await grid.dialer('Org1MSP', {}, rates);
     const startedMs = performance.now();
-    const result = await distribute({
-      epoch,
-      signedManifest: file.signed,
-      ciphertextPath: file.path,
-      policy: POLICY,
-      overlay: gateway.overlay,
-      addressBook: gateway.addressBook,
-      membership: grid.membership,
-      signal: new AbortController().signal,
-      timing: GRID_DISTRIBUTE_TIMING,
-    });
+    const result = await distribute(distribution(grid, gateway, file));
     expect(result.complete).toBe(true);
     return { file, seconds: (performance.now() - startedMs) / 1000 };
   }

@@ -11,10 +11,10 @@ import { distribute } from '../../agent/src/distribute/distribute.ts';
 import { dialPlain } from '../../agent/src/overlay/plain-listener.ts';
 import type { Address, Link } from '../../agent/src/overlay/types.ts';
 import { exportTorrent } from '../../agent/src/readers.ts';
-import { GRID_DISTRIBUTE_TIMING, Grid } from '../support/grid.ts';
-import { POLICY } from '../support/membership.ts';
+import { Grid } from '../support/grid.ts';
 import { openDoors, type ReaderDoors, torrentWith } from '../support/readers-grid.ts';
 import { createTrialFile, type TrialFile } from '../support/sealed-file.ts';
+import { distribution } from '../support/stored-files.ts';
 
 const seed = randomBytes(4).toString('hex');
 console.log(`grid seed ${seed}`);
@@ -27,23 +27,11 @@ let doors: ReaderDoors[];
 beforeAll(async () => {
   grid = await Grid.start({ organisations: 5, seed, limits: { stallMs: 1_000 } });
   const source = await grid.dialer('Org1MSP');
-  const [epoch] = grid.membership.epochs;
-  if (epoch === undefined) throw new Error('no epoch');
   file = await createTrialFile(join(grid.dir, 'file.age'), 600_000, grid.peer('Org1MSP'), {
     chunksTarget: 20,
   });
   infoHash = toHex(infoHashOf(file.manifest.info));
-  const { background } = await distribute({
-    epoch,
-    signal,
-    signedManifest: file.signed,
-    ciphertextPath: file.path,
-    policy: POLICY,
-    overlay: source.overlay,
-    addressBook: source.addressBook,
-    membership: grid.membership,
-    timing: GRID_DISTRIBUTE_TIMING,
-  });
+  const { background } = await distribute(distribution(grid, source, file));
   await background;
   doors = await Promise.all(
     grid.nodes.slice(1).map((node, at) => openDoors(grid, node, `127.0.0.${at + 1}`)),

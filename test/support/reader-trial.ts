@@ -11,10 +11,10 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { distribute } from '../../agent/src/distribute/distribute.ts';
-import { GRID_DISTRIBUTE_TIMING, Grid } from './grid.ts';
-import { POLICY } from './membership.ts';
+import { Grid } from './grid.ts';
 import { chunksAt, openDoors, torrentWith } from './readers-grid.ts';
 import { createTrialFile } from './sealed-file.ts';
+import { distribution } from './stored-files.ts';
 
 const [client = '', folder = ''] = process.argv.slice(2);
 const CLIENT_ADDRESS = '10.77.0.6';
@@ -23,22 +23,10 @@ const BYTES = 3_000_000;
 
 const grid = await Grid.start({ organisations: 6, seed: client });
 const source = await grid.dialer('Org1MSP');
-const [epoch] = grid.membership.epochs;
-if (epoch === undefined) throw new Error('no epoch');
 const file = await createTrialFile(join(grid.dir, 'file.age'), BYTES, grid.peer('Org1MSP'), {
   chunksTarget: 40,
 });
-const stored = await distribute({
-  epoch,
-  signedManifest: file.signed,
-  ciphertextPath: file.path,
-  policy: POLICY,
-  overlay: source.overlay,
-  addressBook: source.addressBook,
-  membership: grid.membership,
-  signal: new AbortController().signal,
-  timing: GRID_DISTRIBUTE_TIMING,
-});
+const stored = await distribute(distribution(grid, source, file));
 await stored.background;
 await grid.node('Org1MSP').kill();
 const owners = grid.nodes.filter((node) => node.alive);
