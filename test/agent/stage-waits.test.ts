@@ -1,7 +1,7 @@
 /** A stage of the pipeline by itself: what it says of what waits, and what goes on. */
 import { setTimeout } from 'node:timers/promises';
 import Database from 'better-sqlite3';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   FILE_QUEUE_MIGRATIONS,
   FileQueue,
@@ -128,5 +128,48 @@ describe('the problems of a queue', () => {
     expect(queue.problems(9).map((one) => one.id)).toEqual([id, 1]);
     queue.add(batch);
     expect(queue.problems(9).map((one) => one.id)).toEqual([1]);
+  });
+});
+
+describe('a stage does not spin', () => {
+  const queued = { name: 'seal', from: 'queued', to: 'sealed', inOrder: false } as const;
+  const RETRY_MS = 20;
+  const retry = { retryMinMs: RETRY_MS, retryMaxMs: RETRY_MS };
+
+  /** How often the queue is looked at meanwhile; a look costs reading whole rows. */
+  async function looks(): Promise<number> {
+    const at = vi.spyOn(queue, 'at');
+    await setTimeout(300);
+    return at.mock.calls.length;
+  }
+
+  it('while it works on a file for the second time', async () => {
+    add(1, 'queued');
+    const again = Promise.withResolvers<void>();
+    let tries = 0;
+    const seal = async (_files: readonly QueuedFile[], signal: AbortSignal) => {
+      tries += 1;
+      if (tries === 1) throw new Error('not yet');
+      again.resolve();
+      await setTimeout(60_000, undefined, { signal });
+      return [];
+    };
+    run({ ...queued, concurrency: 2, run: seal }, retry);
+    await again.promise;
+    expect(await looks()).toBeLessThan(3);
+  });
+
+  it('after a file was given up by hand that waited for its next try', async () => {
+    add(1, 'queued');
+    const failed = Promise.withResolvers<void>();
+    const seal = async () => {
+      failed.resolve();
+      throw new Error('not yet');
+    };
+    run({ ...queued, concurrency: 2, run: seal }, retry);
+    await failed.promise;
+    queue.giveUp(1, 'by hand');
+    await setTimeout(2 * RETRY_MS);
+    expect(await looks()).toBeLessThan(3);
   });
 });
