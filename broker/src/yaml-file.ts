@@ -83,10 +83,14 @@ function linesOf(issue: z.core.$ZodIssue, value: unknown): (readonly [Path, stri
     value,
   );
   const expected = issue.message.replace(/^Invalid input: expected (\w+).*$/s, '$1');
-  return [[issue.path, `expected ${expected}, found ${foundText(found)}`]];
+  // Whoever forgot to hash a password does not want to read it in a log.
+  const secret = issue.path.at(-1) === 'password' && found !== undefined;
+  return [
+    [issue.path, `expected ${expected}, found ${secret ? 'something else' : foundText(found)}`],
+  ];
 }
 
-/** A value as a person would call it; a hash or a password is not shown. */
+/** A value as a person would call it. */
 function foundText(value: unknown): string {
   if (value === undefined || value === null) return 'nothing';
   if (typeof value === 'string') {

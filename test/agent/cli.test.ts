@@ -33,9 +33,13 @@ afterEach(async () => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 async function cli(...argv: string[]) {
-  return cliWith(COMMANDS, ...argv);
+  return cliWith(COMMANDS, argv);
 }
-async function cliWith(commands: readonly CliCommand[], ...argv: string[]) {
+async function cliWith(
+  commands: readonly CliCommand[],
+  argv: readonly string[],
+  signal = new AbortController().signal,
+) {
   const out: string[] = [];
   const err: string[] = [];
   const code = await runProgram(argv, {
@@ -44,7 +48,7 @@ async function cliWith(commands: readonly CliCommand[], ...argv: string[]) {
     env: { HOME: folder },
     out: { write: (text) => out.push(text) },
     err: { write: (text) => err.push(text) },
-    signal: new AbortController().signal,
+    signal,
   });
   return { code, out: out.join(''), err: err.join('') };
 }
@@ -108,12 +112,12 @@ describe('blocktorrent', () => {
           throw new TypeError('undefined is not a function');
         }),
     };
-    const plain = await cliWith([broken], 'broken');
+    const plain = await cliWith([broken], ['broken']);
     expect(plain.code).toBe(1);
     expect(plain.err).toContain('undefined is not a function');
     expect(plain.err).toContain('--debug');
     expect(plain.err).not.toMatch(/\.ts:\d+/);
-    expect((await cliWith([broken], 'broken', '--debug')).err).toMatch(/cli\.test\.ts:\d+/);
+    expect((await cliWith([broken], ['broken', '--debug'])).err).toMatch(/cli\.test\.ts:\d+/);
   });
 });
 
@@ -206,6 +210,22 @@ describe('commands that ask the running agent', () => {
     expect([code, out]).toEqual([0, 'queued as 1  queued\n']);
   });
 
+  it('put that is interrupted says that the agent goes on with the file', async () => {
+    const leave = new AbortController();
+    await serve({
+      put: async (_body, { progress, signal }) => {
+        progress({ ...file, id: 7, stage: 'sealed', distribute: null });
+        leave.abort();
+        await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+      },
+    });
+    const { code, err } = await cliWith(COMMANDS, ['put', config, '-c', config], leave.signal);
+    expect([
+      code,
+      err.includes('interrupted; the agent goes on with the file, which is number 7'),
+    ]).toEqual([130, true]);
+  });
+
   it('put refuses a folder, a missing file and a wrong recipient by itself', async () => {
     expect((await cli('put', folder, '-c', config)).err).toContain('is not a file');
     expect((await cli('put', join(folder, 'no'), '-c', config)).code).toBe(2);
@@ -292,6 +312,7 @@ describe('an error', () => {
     [named('LedgerError', 'unavailable'), 5],
     [named('AuditError', 'denied'), 3],
     [named('AuditError', 'wrong-table'), 4],
+    [named('ControlError', 'not-permitted'), 5],
     [named('ProtocolError', 'bad-digest'), 4],
     [named('ProtocolError', 'bad-argument'), 2],
     [named('ControlError', 'failed', 'rejected'), 3],

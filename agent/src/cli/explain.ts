@@ -51,6 +51,11 @@ const TABLE: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
   },
   ControlError: {
     'no-agent': NO_AGENT,
+    'not-permitted': [
+      EXIT.unavailable,
+      'The agent’s folder is its own user’s alone: whether an agent runs cannot be seen.',
+      'Run the same as root (`sudo`), or as the user whose agent it is.',
+    ],
     'no-answer': [
       EXIT.unavailable,
       'A process has the control socket open and hears nothing: it is stopped, frozen or overloaded.',

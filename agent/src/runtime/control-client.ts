@@ -95,7 +95,9 @@ function send(
         );
       } else if (error.code === 'EACCES') {
         reject(
-          new ControlError('no-agent', `this user may not open ${socketPath}`, { cause: error }),
+          new ControlError('not-permitted', `this user may not open ${socketPath}`, {
+            cause: error,
+          }),
         );
       } else if (error.code === 'ECONNRESET' || error.code === 'EPIPE') {
         const message = `the agent stopped before it answered '${route}'`;

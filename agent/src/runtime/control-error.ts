@@ -3,6 +3,7 @@
 /** Switch on this. A handler's own error keeps its own code and arrives as `ControlError.remote`. */
 export type ControlErrorCode =
   | 'no-agent'
+  | 'not-permitted'
   | 'no-answer'
   | 'already-running'
   | 'path-too-long'

@@ -37,16 +37,26 @@ export const putCommand: CliCommand = {
   },
 };
 
-/** Stays until the file is available or void. */
-function follow({ call, output }: Context, body: PutBody): Promise<FileStatus> {
-  return call('put', body, {
-    onProgress: (value) => {
-      const { stage, distribute, error } = value as PutProgress;
-      if (error !== null) output.note(`${stage}: ${error} (it will be tried again)`);
-      const done = stage === 'named' ? (distribute?.chunksCovered ?? 0) : 0;
-      output.progress(stage, done, stage === 'named' ? (distribute?.chunkCount ?? 0) : 0);
-    },
-  });
+/** Stays until the file is available or void. Whoever leaves before leaves the file in the queue. */
+async function follow({ call, output, signal }: Context, body: PutBody): Promise<FileStatus> {
+  let queued: number | null = null;
+  const onProgress = (value: unknown) => {
+    const { id, stage, distribute, error } = value as PutProgress;
+    queued = id;
+    if (error !== null) output.note(`${stage}: ${error} (it will be tried again)`);
+    const done = stage === 'named' ? (distribute?.chunksCovered ?? 0) : 0;
+    output.progress(stage, done, stage === 'named' ? (distribute?.chunkCount ?? 0) : 0);
+  };
+  try {
+    return await call('put', body, { onProgress });
+  } catch (error) {
+    if (!signal.aborted || queued === null) throw error;
+    throw new CliError(`interrupted; the agent goes on with the file, which is number ${queued}`, {
+      todo: '`blocktorrent files` shows how far it is; `give-up` gives it up.',
+      exitCode: EXIT.interrupted,
+      cause: error,
+    });
+  }
 }
 
 /** Leaves as soon as the agent says that the file is in its queue. */
