@@ -38,7 +38,8 @@ async function cli(...argv: string[]) {
 async function cliWith(
   commands: readonly CliCommand[],
   argv: readonly string[],
-  signal = new AbortController().signal,
+  /** Ended with the first remark. */
+  leave: AbortController | null = null,
 ) {
   const out: string[] = [];
   const err: string[] = [];
@@ -47,8 +48,13 @@ async function cliWith(
     version: '1.2.3',
     env: { HOME: folder },
     out: { write: (text) => out.push(text) },
-    err: { write: (text) => err.push(text) },
-    signal,
+    err: {
+      write: (text) => {
+        err.push(text);
+        leave?.abort();
+      },
+    },
+    signal: leave?.signal ?? new AbortController().signal,
   });
   return { code, out: out.join(''), err: err.join('') };
 }
@@ -215,11 +221,10 @@ describe('commands that ask the running agent', () => {
     await serve({
       put: async (_body, { progress, signal }) => {
         progress({ ...file, id: 7, stage: 'sealed', distribute: null });
-        leave.abort();
         await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
       },
     });
-    const { code, err } = await cliWith(COMMANDS, ['put', config, '-c', config], leave.signal);
+    const { code, err } = await cliWith(COMMANDS, ['put', config, '-c', config], leave);
     expect([
       code,
       err.includes('interrupted; the agent goes on with the file, which is number 7'),
