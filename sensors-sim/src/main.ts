@@ -40,7 +40,9 @@ const USAGE = `Usage: node sensors-sim/src/main.ts --log FILE [options]
 
 /** Messages in flight: within the window that brokers allow by default, with room to spare. */
 const OUTSTANDING_MAX = 1000;
-const ANSWER_WITHIN_MS = 10_000;
+/** How long answers are waited for at the end; by somebody who has told it to end, shorter. */
+const ANSWER_WITHIN_MS = 60_000;
+const STOPPED_WITHIN_MS = 10_000;
 const TICK_MS = 10;
 const SENSORS_MAX = 100_000;
 /** Of readings a second, and of simulated seconds in one. */
@@ -197,7 +199,7 @@ async function run(): Promise<void> {
   process.on('SIGINT', () => stopping.abort());
   console.log(JSON.stringify({ ready: true }));
   await publishAll(fleet, settings, publisher, stopping.signal);
-  await publisher.drained(0, ANSWER_WITHIN_MS);
+  await publisher.drained(0, stopping.signal.aborted ? STOPPED_WITHIN_MS : ANSWER_WITHIN_MS);
   const outstanding = publisher.outstanding();
   await publisher.close();
   closeSync(log);
