@@ -5,6 +5,7 @@
 import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { LIVE_KEYS } from '../agent/src/config/live.ts';
 import { METRICS, metricName } from '../agent/src/runtime/metric-table.ts';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -119,6 +120,17 @@ describe('the documents', () => {
         .map((name) => `${path}: blocktorrent ${name}`),
     );
     expect(unknown).toEqual([]);
+  });
+
+  it('name every key that a reload applies', () => {
+    const text = readFileSync(join(ROOT, 'docs/OPERATIONS.md'), 'utf8');
+    const list = text.slice(
+      text.indexOf('`systemctl reload`'),
+      text.indexOf('what waits for a restart'),
+    );
+    expect([...list.matchAll(/`([a-z]+\.[A-Za-z.]+)`/g)].map(([, key]) => key)).toEqual([
+      ...LIVE_KEYS,
+    ]);
   });
 
   it('name every metric in METRICS.md, and none that there is not', () => {
