@@ -52,7 +52,8 @@ export class Child {
     });
     this.name = name;
     this.process = child;
-    this.#exited = once(child, 'exit');
+    // With an error where it could not even be started, which `ready` says.
+    this.#exited = once(child, 'exit').catch(() => undefined);
     running.add(child);
     child.once('exit', () => running.delete(child));
     const log = createWriteStream(logFile, { flags: 'a' });
@@ -95,7 +96,10 @@ async function readyLine(
   return await new Promise((resolve, reject) => {
     const fail = (reason: string) => reject(new ChildError(`${name} ${reason}; see ${logFile}`));
     const timer = setTimeout(() => fail('was not ready in time'), READY_TIMEOUT_MS);
-    child.once('error', (error) => fail(`could not be started (${error.message})`));
+    child.once('error', (error) => {
+      clearTimeout(timer);
+      fail(`could not be started (${error.message})`);
+    });
     child.once('exit', (code, signal) => {
       clearTimeout(timer);
       fail(`ended before it was ready (${code ?? signal})`);
