@@ -7,11 +7,10 @@ import {
   verifyShard,
 } from '@blocktorrent/protocol/dealing.ts';
 import type { Dealing, KeyScheme } from '@blocktorrent/protocol/ledger-api.ts';
-import { merkleRoot, merkleTree } from '@blocktorrent/protocol/merkle.ts';
 import { decodeShard, encodeShard } from '@blocktorrent/protocol/shard.ts';
-import { sha256 } from '@noble/hashes/sha2.js';
 import { describe, expect, it } from 'vitest';
 import { dealingVectors } from '../support/dealing-vectors.ts';
+import { dealingOver } from '../support/dealings.ts';
 import { codeOf } from '../support/errors.ts';
 
 const known = dealingVectors.dealing;
@@ -23,18 +22,6 @@ const deal = {
 };
 const { dealing, shards } = dealShards(deal);
 const shardOf = (index: number) => shards[index - 1] ?? new Uint8Array();
-
-/** The dealing as a cheating depositor would publish it for other shards. */
-function dealingOf(bytes: readonly Uint8Array[], change: Partial<Dealing> = {}): Dealing {
-  const hashes = bytes.map((one) => sha256(one));
-  return {
-    ...dealing,
-    shardHashes: hashes.map(toHex),
-    merkleRoot: toHex(merkleRoot(hashes)),
-    proofs: merkleTree(hashes).proofs.map((proof) => proof.map(toHex)),
-    ...change,
-  };
-}
 
 describe('a dealing', () => {
   it('is the known one, byte for byte', () => {
@@ -90,12 +77,14 @@ describe('a dealing', () => {
     const foreign = shards.map((shard) =>
       encodeShard({ ...decodeShard(shard), fileId: '11'.repeat(32) }),
     );
-    const pinned = dealingOf(foreign);
+    const pinned = dealingOver(dealing, foreign);
     expect(await codeOf(() => verifyShard(foreign[0] ?? new Uint8Array(), 1, pinned))).toBe(
       'bad-shard',
     );
     const swapped = [shardOf(2), shardOf(1), ...shards.slice(2)];
-    expect(await codeOf(() => verifyShard(shardOf(2), 1, dealingOf(swapped)))).toBe('bad-shard');
+    expect(await codeOf(() => verifyShard(shardOf(2), 1, dealingOver(dealing, swapped)))).toBe(
+      'bad-shard',
+    );
   });
 
   it('rebuilds the identity from any three of five shards', () => {

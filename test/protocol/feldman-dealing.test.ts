@@ -14,10 +14,10 @@ import {
   verifyShard,
 } from '@blocktorrent/protocol/dealing.ts';
 import type { Dealing } from '@blocktorrent/protocol/ledger-api.ts';
-import { merkleRoot, merkleTree } from '@blocktorrent/protocol/merkle.ts';
 import { decodeShard, encodeShard } from '@blocktorrent/protocol/shard.ts';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { describe, expect, it } from 'vitest';
+import { dealingOver } from '../support/dealings.ts';
 import { codeOf } from '../support/errors.ts';
 import { type FeldmanDealing, feldmanVectors } from '../support/feldman-vectors.ts';
 import { Seeded } from '../support/seeded.ts';
@@ -37,16 +37,10 @@ const known = at(dealings, 1);
 const { dealing, shards } = dealShards(dealOf(known));
 
 /** The dealing as a cheating depositor would publish it for other shards. */
-function dealingOf(bytes: readonly Uint8Array[], change: Partial<Dealing> = {}): Dealing {
-  const hashes = bytes.map((one) => sha256(one));
-  return {
-    ...dealing,
-    shardHashes: hashes.map(toHex),
-    merkleRoot: toHex(merkleRoot(hashes)),
-    proofs: merkleTree(hashes).proofs.map((proof) => proof.map(toHex)),
-    ...change,
-  };
-}
+const dealingOf = (bytes: readonly Uint8Array[], change: Partial<Dealing> = {}): Dealing => ({
+  ...dealingOver(dealing, bytes),
+  ...change,
+});
 /** The shards with another share in one of them. */
 const withShare = (index: number, share: Uint8Array) =>
   shards.map((one, i) => (i === index - 1 ? encodeShard({ ...decodeShard(one), share }) : one));
