@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { AuditError } from '../../agent/src/audit/audit-error.ts';
+import { FetchError } from '../../agent/src/audit/fetch.ts';
 import { issue, makeRoot } from '../../agent/src/cli/certificates.ts';
 import { CliError } from '../../agent/src/cli/cli-error.ts';
 import type { CliCommand } from '../../agent/src/cli/command.ts';
@@ -124,6 +126,20 @@ describe('blocktorrent', () => {
     expect(plain.err).toContain('--debug');
     expect(plain.err).not.toMatch(/\.ts:\d+/);
     expect((await cliWith([broken], ['broken', '--debug'])).err).toMatch(/cli\.test\.ts:\d+/);
+  });
+
+  it.each([
+    ['an ended fetch', new FetchError('aborted', 'fetching was aborted', []), 1],
+    ['an ended wait', new AuditError('timeout', 'stopped waiting'), 5],
+  ])('says with its exit status that Ctrl-C was first: %s', async (_, error, code) => {
+    const command: CliCommand = {
+      ...{ name: 'ends', describe: 'ends', group: 'Agent:' },
+      register: (ends) => void ends.action(() => Promise.reject(error)),
+    };
+    expect((await cliWith([command], ['ends'])).code).toBe(code);
+    const stopping = new AbortController();
+    stopping.abort();
+    expect((await cliWith([command], ['ends'], stopping)).code).toBe(130);
   });
 });
 

@@ -51,9 +51,14 @@ export async function runProgram(
     if (explanation.message === '') return explanation.exitCode;
     const stack = debug && error instanceof Error ? (error.stack ?? '') : '';
     new Output({ json, out, err }).error(explanation, stack);
-    return explanation.exitCode;
+    // What ends so at a time limit, too: Ctrl-C was first.
+    const isStopped = options.signal.aborted && STOPPED.includes(explanation.code);
+    return isStopped ? EXIT.interrupted : explanation.exitCode;
   }
 }
+
+/** Codes of errors with which work ends that is aborted. */
+const STOPPED: readonly string[] = ['aborted', 'timeout'];
 
 /** The program with every command; also what the manual and completions are made from. */
 export function buildProgram(options: ProgramOptions): Command {
