@@ -26,6 +26,7 @@ import type { WaitingDoor } from './runtime/doors.ts';
 import { BY_HAND, isOnlyCopy, type QueuedFile, type Stage } from './runtime/file-queue.ts';
 import type { HostFacts } from './runtime/host.ts';
 import type { QuarantinedFile } from './runtime/quarantine.ts';
+import type { StoreStatus } from './store/types.ts';
 import type { Upkeep, UpkeepStatus } from './store/upkeep.ts';
 import { storeRoutes } from './store-controls.ts';
 
@@ -71,7 +72,7 @@ export interface AgentStatus {
   };
   /** Owners whose receipts are missing. */
   readonly awaitedOwners: readonly AwaitedOwner[];
-  readonly store: object | null;
+  readonly store: StoreStatus | null;
   /** The machine, as last looked at; null before the first look. */
   readonly host: HostFacts | null;
   /** Files that are neither available nor given up `availableWithinMs` after they came. */

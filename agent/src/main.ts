@@ -68,8 +68,6 @@ import type { Upkeep } from './store/upkeep.ts';
 const SPOOL_SHARE_MAX = 0.5;
 /** A holder that has not confirmed its shard for this long is dealt it again. */
 const REISSUE_AFTER_MS = 15_000;
-/** The status line is looked at this often. */
-const STATUS_LINE_MS = 5_000;
 /** Longest that sealing one file may take before the agent counts as stuck. */
 const SEAL_MS_MAX = 3_600_000;
 /** So many times the patience with one ledger request may one call of a stage take. */
@@ -78,8 +76,8 @@ const TRANSACTIONS_IN_HAND_MAX = 20;
 const STATE_MIGRATIONS = [...FILE_QUEUE_MIGRATIONS, DUTY_LIST_MIGRATION, WATCHED_FOLDER_MIGRATION];
 /** Files of one kind that `status` names as problems. */
 const PROBLEMS_MAX = 100;
-/** How often the gauges are set, and erased keys are taken out of the queue's journal. */
-const GAUGES_MS = 5_000;
+/** How often alarms are looked for, gauges set, the status line said, and erased keys taken out of the queue's journal. */
+const REPORTS_MS = 5_000;
 
 /** Where a changed configuration comes from. */
 export interface Reloads {
@@ -289,13 +287,15 @@ async function startReports(
   };
   const line = () => statusLine(status());
   const alarmLog = new AlarmLog(metrics, log.child({ component: 'alarms' }));
-  const gauges = setInterval(() => {
-    alarmLog.note(status().alarms);
-    gaugeHouse(house, store?.status() ?? null);
-    if (upkeep !== null && house.view.known) gaugeUpkeep(upkeep.status(), house.metrics);
+  const reports = setInterval(() => {
+    const now = status();
+    alarmLog.note(now.alarms);
+    gaugeHouse(house, now.store);
+    if (now.upkeep !== null) gaugeUpkeep(now.upkeep, metrics);
+    lifecycle.status(statusLine(now));
     purgeErased(house);
-  }, GAUGES_MS);
-  await lifecycle.start({ name: 'gauges', stop: () => clearInterval(gauges) });
+  }, REPORTS_MS);
+  await lifecycle.start({ name: 'reports', stop: () => clearInterval(reports) });
   await startDoors(lifecycle, house, {
     doors,
     wake,
@@ -308,8 +308,6 @@ async function startReports(
     upkeep,
     healthz: () => watchdog.health(),
   });
-  const lines = setInterval(() => lifecycle.status(line()), STATUS_LINE_MS);
-  await lifecycle.start({ name: 'status line', stop: () => clearInterval(lines) });
   return line;
 }
 
