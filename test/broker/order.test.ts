@@ -141,8 +141,11 @@ describe('messages of a topic', () => {
       publisher.publish('site/a', `${n}`, { qos: 1 }, () => undefined);
       publisher.stream.end();
     }
-    await vi.waitFor(() => expect(broker.queuedFor('away')).toBeGreaterThan(0));
-    await vi.waitFor(() => expect(texts.length).toBe(broker.queuedFor('away')));
+    await (await aClient(broker)).publishAsync('site/a', 'last', { qos: 1 });
+    await vi.waitFor(() => expect(texts.at(-1)).toBe('last'));
+    // Which of them the broker still read is its own affair; who is away and who is here have the same.
+    expect(texts.length).toBeGreaterThan(1);
+    expect(broker.queuedFor('away')).toBe(texts.length);
     await vi.waitFor(() => expect(broker.queuedFor(SESSION.clientId)).toBe(0));
   });
 
