@@ -45,7 +45,7 @@ const TABLE: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
   ConfigError: {
     '*': [
       EXIT.usage,
-      'Nothing was started.',
+      'Nothing was done. An agent that runs goes on with what it has read.',
       'Correct the lines above; `blocktorrent config sample` prints a file that works.',
     ],
   },
