@@ -201,7 +201,10 @@ async function startAgent(
   const gateway = makeGateway(house, wake);
   const advanced = (file: QueuedFile) => {
     countFile(file, metrics);
-    if (file.stage === 'void') gateway?.queueAgain();
+    if (file.stage === 'void') {
+      house.progress.delete(file.id);
+      gateway?.queueAgain();
+    }
     wake();
     house.spool.tidy(file);
     if (file.stage === 'available') gateway?.batchAvailable();
@@ -287,13 +290,20 @@ async function startReports(
   };
   const line = () => statusLine(status());
   const alarmLog = new AlarmLog(metrics, log.child({ component: 'alarms' }));
-  const reports = setInterval(() => {
+  const report = () => {
     const now = status();
     alarmLog.note(now.alarms);
     gaugeHouse(house, now.store);
     if (now.upkeep !== null) gaugeUpkeep(now.upkeep, metrics);
     lifecycle.status(statusLine(now));
-    purgeErased(house);
+    house.queue.purgeErased();
+  };
+  const reports = setInterval(() => {
+    try {
+      report();
+    } catch (error) {
+      log.error('the agent cannot say how it is, or erase old keys: what the disk says', { error });
+    }
   }, REPORTS_MS);
   await lifecycle.start({ name: 'reports', stop: () => clearInterval(reports) });
   await startDoors(lifecycle, house, {
@@ -309,14 +319,6 @@ async function startReports(
     healthz: () => watchdog.health(),
   });
   return line;
-}
-
-function purgeErased({ queue, log }: Pick<House, 'queue' | 'log'>): void {
-  try {
-    queue.purgeErased();
-  } catch (error) {
-    log.warn('erased keys are in the journal of state.sqlite still', { error });
-  }
 }
 
 /** Applies what can be applied live, and says what waits for a restart; a bad file changes nothing. */
