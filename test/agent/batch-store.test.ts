@@ -70,6 +70,30 @@ describe('the open batch', () => {
     );
   });
 
+  it('gives back the newest readings however often they were repeated since', () => {
+    const store = aStore();
+    let seq = 0;
+    const append = (duplicateOf: number | null) => {
+      seq += 1;
+      store.append([aReading(seq, { duplicateOf })]);
+    };
+    for (let i = 0; i < 4; i += 1) append(null);
+    store.closeCurrent();
+    for (let i = 0; i < 5; i += 1) append(3);
+    store.closeCurrent();
+    append(null);
+    append(4);
+    const originalsOf = (limit: number) =>
+      [...store.recent(limit)].flatMap((one) => (one.duplicateOf === null ? [one.seq] : []));
+    expect(originalsOf(3)).toEqual([3, 4, 10]);
+    expect([...store.recent(3)].map((one) => one.seq)).toEqual([3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    expect([...store.recent(1)].map((one) => one.seq)).toEqual([10, 11]);
+    expect(originalsOf(100)).toEqual([1, 2, 3, 4, 10]);
+    for (let i = 0; i < 20; i += 1) append(4);
+    // Not further back than `REPETITIONS_MAX` allows.
+    expect(originalsOf(2)).toEqual([10]);
+  });
+
   it('takes all of a group or nothing, also the names that it brought', () => {
     const store = aStore();
     store.append(readings(1, 2));

@@ -198,6 +198,13 @@ describe('duplicates', () => {
     expect([4, 5, 6].map((seq) => known.check(aReading(seq), 9))).toEqual([4, 5, 6]);
   });
 
+  it('learn also from repetitions what first came before all that they are shown', () => {
+    const known = new Duplicates();
+    known.learn([aReading(8, { ...aReading(2), seq: 8, duplicateOf: 2 })]);
+    expect(known.check(aReading(2), 9)).toBe(2);
+    expect(known.check(aReading(8), 10)).toBeNull();
+  });
+
   it('check as fast when they are full as when they are empty', () => {
     const known = new Duplicates(60_000);
     const durationOf = (from: number): number => {

@@ -409,6 +409,19 @@ function idOf(known: Map<string, number>, name: string, add: Statement): number 
   return id;
 }
 
+/**
+ * The newest readings that repeat no other, `limit` at most: how many there are, and the seq before the
+ * oldest of them. Throws SqliteError where the file is broken.
+ */
+export function newestOriginals(
+  database: Database,
+  limit: number,
+): { readonly count: number; readonly afterSeq: number } {
+  const sql = `SELECT count(*) AS count, coalesce(min(seq), 1) - 1 AS afterSeq FROM
+    (SELECT seq FROM reading WHERE duplicate_of IS NULL ORDER BY seq DESC LIMIT ?)`;
+  return database.prepare(sql).get(limit) as { count: number; afterSeq: number };
+}
+
 /** Readings of a batch after `afterSeq`, in order of seq. */
 export function* readReadings(database: Database, afterSeq: number): Generator<Reading> {
   const rows = database.prepare(BATCH_SQL.readingsAfter).iterate({ seq: afterSeq, limit: -1 });

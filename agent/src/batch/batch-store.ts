@@ -13,7 +13,13 @@ import type { Database } from 'better-sqlite3';
 import type { Log } from '../runtime/log.ts';
 import type { Quarantine } from '../runtime/quarantine.ts';
 import { BatchError } from './batch-error.ts';
-import { type BatchMeta, type BatchWriter, hasRules, readReadings } from './batch-file.ts';
+import {
+  type BatchMeta,
+  type BatchWriter,
+  hasRules,
+  newestOriginals,
+  readReadings,
+} from './batch-file.ts';
 import { beginNext, endBatch, nameBatch, nextMeta, removeOpen } from './batch-folder.ts';
 import type { BatchRule } from './batch-rule.ts';
 import { type Damage, recoverFolder } from './recover-folder.ts';
@@ -58,6 +64,8 @@ export interface ClosedBatch extends BatchMeta {
 /** Why a batch was closed. */
 export type RotationReason = 'age' | 'readings' | 'bytes';
 
+/** How often each of the newest readings may have come again before the oldest are not looked at. */
+const REPETITIONS_MAX = 8;
 /** Closed batches that stay, whatever became of them: repetitions of their readings may come. */
 const KEPT_FOR_DUPLICATES = 2;
 
@@ -277,17 +285,23 @@ export class BatchStore {
   }
 
   /**
-   * The newest `limit` readings at least, if the files still have them, oldest first. What cannot be
-   * read of a closed batch is left out.
+   * The newest `limit` readings that repeat no other, if the files still have them, and what came since,
+   * oldest first. A broker may send again what first came before any number of repetitions, so these do
+   * not count, up to `REPETITIONS_MAX` for each. What cannot be read of a closed batch is left out.
    */
   *recent(limit: number): Generator<Reading> {
-    // Numbers may have been left out: what counts is readings.
-    let left = limit - (this.#writer?.meta.count ?? 0);
+    const open = this.#writer;
+    const inOpen = open === null ? null : newestOriginals(open.database, limit);
+    let left = limit - (inOpen?.count ?? 0);
+    let rowsLeft = limit * (1 + REPETITIONS_MAX) - (open?.meta.count ?? 0);
     const wanted: { path: string; from: number }[] = [];
-    for (const { path, lastSeq, count } of [...this.#closed.values()].reverse()) {
-      if (left <= 0) break;
-      wanted.unshift({ path, from: lastSeq - left });
+    for (const closed of [...this.#closed.values()].reverse()) {
+      if (left <= 0 || rowsLeft <= 0) break;
+      const { count, afterSeq } = this.#newestOf(closed, left);
+      // All of one that is used up: repetitions tell of readings before it.
+      wanted.unshift({ path: closed.path, from: count < left ? 0 : afterSeq });
       left -= count;
+      rowsLeft -= closed.count;
     }
     for (const { path, from } of wanted) {
       const database = this.#options.openReadOnly(path);
@@ -297,8 +311,21 @@ export class BatchStore {
         database.close();
       }
     }
-    const from = (this.#writer?.meta.lastSeq ?? 0) - limit;
-    if (this.#writer !== null) yield* readReadings(this.#writer.database, from);
+    if (open === null || inOpen === null) return;
+    yield* readReadings(open.database, inOpen.count < limit ? 0 : inOpen.afterSeq);
+  }
+
+  #newestOf({ path, lastSeq, count }: ClosedBatch, limit: number) {
+    const database = this.#options.openReadOnly(path);
+    try {
+      return newestOriginals(database, limit);
+    } catch (error) {
+      if (!(error instanceof Error) || !('code' in error)) throw error;
+      // It is broken: what can be read of it is found row by row.
+      return { count, afterSeq: lastSeq - limit };
+    } finally {
+      database.close();
+    }
   }
 
   /**

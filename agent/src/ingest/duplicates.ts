@@ -57,11 +57,18 @@ export class Duplicates {
     }
   }
 
-  /** Remembers what is in the batches already, oldest first. */
+  /**
+   * Remembers what is in the batches already, oldest first. Also by its repetitions: what came again and
+   * again while an agent was killed time after time may have come first in a batch that is gone.
+   */
   learn(readings: Iterable<Reading>): void {
     for (const reading of readings) {
-      if (reading.duplicateOf === null)
-        this.check({ ...reading, dup: false, retain: false }, reading.seq);
+      const { duplicateOf, seq } = reading;
+      if (duplicateOf === null) this.check({ ...reading, dup: false, retain: false }, seq);
+      else {
+        const { low, high } = this.#key.of(reading);
+        this.#seqs.set(low, high, duplicateOf);
+      }
     }
   }
 }
