@@ -4,6 +4,7 @@
  * Enters: anything thrown. Always holds: errors are told apart by `name` and `code`, so that no
  * library has to be loaded to explain its error; a stack trace is never part of it.
  */
+import { refusalCode } from '../ledger/ledger.ts';
 import { CliError } from './cli-error.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
 
@@ -179,7 +180,7 @@ export function explain(error: unknown): Explanation {
 /** `NOT_FOUNDED`, … where a contract has refused: the first word of what it says; null for all else. */
 export function contractCode(error: unknown): string | null {
   if (!(error instanceof Error) || codeOf(error) !== 'rejected') return null;
-  return /^([A-Z][A-Z_]*): /.exec(error.message)?.[1] ?? null;
+  return refusalCode(error.message);
 }
 
 function codeOf(error: Error): string {

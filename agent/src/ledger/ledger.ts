@@ -114,3 +114,8 @@ export class LedgerError extends Error {
     this.hearsay = hearsay;
   }
 }
+
+/** `NOT_FOUNDED`, … : how the text of a contract's refusal begins; null where it is no such text. */
+export function refusalCode(message: string): string | null {
+  return /^([A-Z][A-Z_]*): /.exec(message)?.[1] ?? null;
+}

@@ -9,7 +9,7 @@
  * Never final: a ledger that is away, a lost race, an outcome that is unknown, and refusals of us
  * (membership, registration), of the chain's place or of the epoch, which others can mend.
  */
-import { LedgerError, type LedgerErrorCode } from '../ledger/ledger.ts';
+import { LedgerError, type LedgerErrorCode, refusalCode } from '../ledger/ledger.ts';
 import type { GivenUp } from '../runtime/stage-runner.ts';
 
 const REJECTED: LedgerErrorCode = 'rejected';
@@ -27,8 +27,8 @@ const PASSING: ReadonlySet<string> = new Set([
 /** Whether a failure is a contract's final refusal: its text begins with a code in capitals. */
 export function isFinal(error: unknown): error is Error {
   if (!(error instanceof Error) || !('code' in error) || error.code !== REJECTED) return false;
-  const code = /^([A-Z][A-Z_]*): /.exec(error.message)?.[1];
-  return code !== undefined && !PASSING.has(code);
+  const code = refusalCode(error.message);
+  return code !== null && !PASSING.has(code);
 }
 
 /** From the first refusal until one counts as the last word: a peer that is behind catches up by then. */
