@@ -62,6 +62,8 @@ const WRONG_NAME = 4;
 const EXPIRY_CHECK_SECONDS = 60;
 /** What aedes can look for; beyond, it throws. */
 const TOPIC_LEVELS_MAX = 100;
+/** The longest that a timer takes; with 0 aedes would add a listener for each message that waits. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
 /** Of a topic, in the log. */
 const TOPIC_SHOWN_MAX = 200;
 
@@ -207,7 +209,6 @@ class RunningBroker implements Broker {
       const older = this.#clients.get(client.id);
       this.#clients.set(client.id, client);
       this.#store.attach(client);
-      this.#slow.attach(client);
       // Of several that come at once aedes ends but one [MQTT-3.1.4-2].
       older?.close();
       const dropped = this.#store.takeDropped(client.id);
@@ -243,7 +244,8 @@ class RunningBroker implements Broker {
   #aedesOptions(): AedesOptions {
     return {
       connectTimeout: DEFAULTS.connectTimeoutMs,
-      drainTimeout: DEFAULTS.drainTimeoutMs,
+      // aedes would also end who takes all the time and never catches up; `SlowReaders` does not.
+      drainTimeout: TIMER_MS_MAX,
       preConnect: (client, { clientId, clean }, done) => {
         if (clientId === '' && clean !== true) this.#nameless.add(client);
         done(null, true);
@@ -258,7 +260,10 @@ class RunningBroker implements Broker {
               fail('a session to which nobody could come back', IDENTIFIER_REJECTED);
             } else if (this.#isOfAnother(client.id, identity)) {
               fail("the client id is another user's", IDENTIFIER_REJECTED);
-            } else done(null, true);
+            } else {
+              this.#slow.attach(client);
+              done(null, true);
+            }
           },
           (error: unknown) => {
             if (error instanceof TooManyPasswordsError) fail(error.message, UNAVAILABLE);

@@ -17,9 +17,13 @@ const UNSENT_BYTES_MAX_WAITED_FOR = 16 * 1024 * 1024;
 /** How often `endStuck` is to be called. */
 export const STUCK_CHECK_SECONDS = 5;
 
-/** The part of aedes's client that says when a message has been sent. */
-interface Writing {
-  waitForDrain(done: (error: Error | null, client: Client) => void): void;
+/** Gives a client a message; `done` when it has been written. */
+type Deliver = (packet: { readonly brokerId?: string | null }, done: () => void) => void;
+
+/** The part of aedes's client that a subscription calls, and a retained message. */
+interface Delivering {
+  deliver0: Deliver;
+  deliverQoS: Deliver;
 }
 
 interface Progress {
@@ -36,15 +40,19 @@ export class SlowReaders {
     this.#isWaitedFor = isWaitedFor;
   }
 
-  /** From here on nobody waits for this client who need not. */
+  /** Call it before the client has subscriptions: from here on no publisher waits who need not. */
   attach(client: Client): void {
     if (this.#isWaitedFor(client.id)) return;
-    const writing = client as unknown as Writing;
-    const wait = writing.waitForDrain.bind(client);
-    writing.waitForDrain = (done) => {
-      if (this.isBehind(client)) wait(done);
-      else setImmediate(done, null, client);
-    };
+    const delivering = client as unknown as Delivering;
+    for (const name of ['deliver0', 'deliverQoS'] as const) {
+      const deliver = delivering[name];
+      delivering[name] = (packet, done) => {
+        // Retained ones come from nobody who could wait, and one after the other.
+        if (!packet.brokerId) return deliver(packet, done);
+        deliver(packet, () => undefined);
+        setImmediate(done);
+      };
+    }
   }
 
   /** Whether so much waits for the client that what is kept nowhere else is dropped. */
