@@ -4,10 +4,10 @@
  * Always holds: each child is ended by its own process id, on every way out, Ctrl-C included.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createWriteStream } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { openLog, pipeToLog } from '@blocktorrent/devledger/child-process.ts';
 
 export interface StartOptions {
   readonly name: string;
@@ -46,12 +46,12 @@ export class Processes {
     const { name, script, args, waitForLine, env, onLog } = options;
     await mkdir(this.#logDir, { recursive: true });
     const logPath = join(this.#logDir, `${name}.log`);
+    const log = openLog(logPath);
     const child = spawn(process.execPath, [script, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, NODE_NO_WARNINGS: '1', ...env },
     });
-    const log = createWriteStream(logPath, { flags: 'a' });
-    child.stderr.pipe(log);
+    pipeToLog(child.stderr, log);
     if (onLog !== undefined) createInterface({ input: child.stderr }).on('line', onLog);
     this.#children.set(name, child);
     child.once('exit', (code, signal) => {

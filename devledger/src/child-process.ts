@@ -4,9 +4,10 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
+import { createWriteStream, openSync, type WriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 
 /** How long a child may take to become ready (two dozen start at once), and to go away when asked. */
 const READY_TIMEOUT_MS = 60_000;
@@ -46,6 +47,7 @@ export class Child {
     if (program === undefined) {
       throw new ChildError(`${name}: empty command`);
     }
+    const log = openLog(logFile);
     const child = spawn(program, args, {
       env: { NODE_COMPILE_CACHE: COMPILE_CACHE, ...process.env, ...env },
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -56,9 +58,8 @@ export class Child {
     this.#exited = once(child, 'exit').catch(() => undefined);
     running.add(child);
     child.once('exit', () => running.delete(child));
-    const log = createWriteStream(logFile, { flags: 'a' });
-    child.stdout.pipe(log);
-    child.stderr.pipe(log);
+    pipeToLog(child.stdout, log);
+    pipeToLog(child.stderr, log);
     // A child that is gone cannot be written to; its exit tells the rest.
     child.stdin.on('error', () => child.stdin.destroy());
     this.#ready = readyLine(child, name, logFile);
@@ -86,6 +87,17 @@ export class Child {
     await this.#exited;
     clearTimeout(timer);
   }
+}
+
+/** For appending. @throws Error of the file system */
+export function openLog(path: string): WriteStream {
+  return createWriteStream(path, { fd: openSync(path, 'a') });
+}
+
+/** What a log cannot take, on a full disk for one, is lost; the child must not wait for it. */
+export function pipeToLog(output: Readable, log: WriteStream): void {
+  log.on('error', () => output.resume());
+  output.pipe(log);
 }
 
 async function readyLine(
