@@ -18,7 +18,7 @@ export const DEFAULTS = {
   payloadBytesMax: 1024 * 1024,
   /** Messages queued for one persistent session. */
   sessionMessagesMax: 60_000,
-  /** Payload bytes queued for all sessions together; half of them for those of `publishersWaitFor`. */
+  /** Payload bytes queued for all sessions together; the second half is for those of `publishersWaitFor` alone. */
   queuedBytesMax: 256 * 1024 * 1024,
   /**
    * Client ids for whose full queue publishers wait; `*` at the end stands for any rest. For all others

@@ -1,6 +1,6 @@
 /** Duties towards the others (agent/src/consortium), where the peer that is asked is behind. */
 import type { FileRecord } from '@blocktorrent/protocol/ledger-api.ts';
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Duties } from '../../agent/src/consortium/duties.ts';
 import { DUTY_LIST_MIGRATION, DutyList } from '../../agent/src/consortium/duty-list.ts';
 import type { Ledger, LedgerEvent } from '../../agent/src/ledger/ledger.ts';
@@ -15,6 +15,7 @@ const RECORDED: LedgerEvent = {
   txId: 'tx',
   blockNumber: 7n,
 };
+const DEALING = { depositTx: 'tx', holders: ['Org2MSP'], shardHashes: ['ef'.repeat(32)] };
 const REQUESTED: LedgerEvent = {
   name: 'audit-requested',
   payload: { requestId: 'cd'.repeat(32) },
@@ -23,10 +24,10 @@ const REQUESTED: LedgerEvent = {
 };
 
 /** Duties of Org2MSP at a ledger that answers every question with what `answer` returns. */
-function dutiesWith(answer: () => unknown): Duties {
+function dutiesWith(answer: (query: string) => unknown): Duties {
   const state = openDatabase(':memory:');
   migrate(state, [DUTY_LIST_MIGRATION]);
-  const ledger = { evaluate: async () => answer() } as unknown as Ledger;
+  const ledger = { evaluate: async (query: string) => answer(query) } as unknown as Ledger;
   return new Duties({
     ledger,
     log: silentLog,
@@ -61,5 +62,31 @@ describe('a duty that the asked peer does not know of yet', () => {
     request = { state: 'closed', expiresAtMs: 1 };
     await duties.perform(signal);
     expect(duties.pending).toBe(false);
+  });
+});
+
+describe('a shard that is not here', () => {
+  const signal = new AbortController().signal;
+  afterEach(() => void vi.useRealTimers());
+
+  it('is looked for less and less often, and is still due', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    const record = { fileId: FILE_ID, void: null, confirmedBy: [], dealing: DEALING };
+    let looks = 0;
+    const duties = dutiesWith((query) => {
+      if (query !== 'keys/keys:GetShard') return record;
+      looks += 1;
+      return null;
+    });
+    duties.note(RECORDED);
+    const atSeconds: number[] = [];
+    for (let second = 0; second <= 100; second += 1) {
+      const before = looks;
+      await duties.perform(signal);
+      if (looks > before) atSeconds.push(second);
+      vi.advanceTimersByTime(1_000);
+    }
+    expect(atSeconds).toEqual([0, 1, 3, 7, 15, 31, 61, 91]);
+    expect(duties.pending).toBe(true);
   });
 });

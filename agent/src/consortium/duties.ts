@@ -30,9 +30,13 @@ export interface DutiesOptions {
 
 /** So many files that could not be looked at end a round: the ledger may be away. */
 const FAILURES_MAX = 8;
+/** A shard that is not here is looked for again after so long, then after twice that, up to the longest. */
+const LOOK_AGAIN_MS = [1_000, 30_000] as const;
 
 export class Duties {
   readonly #options: DutiesOptions;
+  /** File whose shard is not here, or not the right one: when to look again (`performance.now()`). */
+  readonly #missing = new Map<Hex, { readonly atMs: number; readonly pauseMs: number }>();
 
   constructor(options: DutiesOptions) {
     this.#options = options;
@@ -92,6 +96,7 @@ export class Duties {
     let failed = 0;
     for (const fileId of list.due('confirm')) {
       if (signal.aborted || good.length === LIMITS.filesPerConfirmMax) break;
+      if ((this.#missing.get(fileId)?.atMs ?? 0) > performance.now()) continue;
       // Each by itself: what is wrong with one file must not keep us from the others.
       const checked = await this.#guard(
         'checking a shard',
@@ -108,24 +113,41 @@ export class Duties {
     }
     if (good.length === 0) return;
     await ledger.submit('ledger/audits:Confirm', { fileIds: good });
-    for (const fileId of good) list.done('confirm', fileId);
+    for (const fileId of good) this.#settled(fileId);
     this.#options.onCount?.('confirmed', good.length);
     log.info('shards checked and confirmed', { count: good.length });
   }
 
   /** Whether a file waits for our word that its shard is here and right. */
   async #isToConfirm(fileId: Hex): Promise<boolean> {
-    const { mspId, log, list } = this.#options;
+    const { mspId, log } = this.#options;
     const record = await this.#record(fileId);
     const withdrawn = record.withdrawals?.some((one) => one.mspId === mspId) ?? false;
     if (withdrawn || record.confirmedBy.includes(mspId)) {
-      list.done('confirm', fileId);
+      this.#settled(fileId);
       return false;
     }
     const shard = await this.#storedShard(record);
-    if (shard !== null) return this.#isGood(record, shard);
-    log.warn('our shard is not in our collection yet; it will be dealt again', { fileId });
-    return false;
+    this.#lookAgainLater(fileId);
+    if (shard === null) {
+      log.warn('our shard is not in our collection yet; it will be dealt again', { fileId });
+      return false;
+    }
+    const good = await this.#isGood(record, shard);
+    if (good) this.#missing.delete(fileId);
+    return good;
+  }
+
+  #lookAgainLater(fileId: Hex): void {
+    const [firstMs, mostMs] = LOOK_AGAIN_MS;
+    const before = this.#missing.get(fileId);
+    const pauseMs = before === undefined ? firstMs : Math.min(2 * before.pauseMs, mostMs);
+    this.#missing.set(fileId, { atMs: performance.now() + pauseMs, pauseMs });
+  }
+
+  #settled(fileId: Hex): void {
+    this.#missing.delete(fileId);
+    this.#options.list.done('confirm', fileId);
   }
 
   async #serve(requestId: string): Promise<void> {
@@ -238,14 +260,14 @@ export class Duties {
 
   /** Once a file, whichever of our agents says it: the ledger has our complaint, or it is made. */
   async #complain(fileId: Hex, shard: Uint8Array): Promise<void> {
-    const { ledger, list } = this.#options;
+    const { ledger } = this.#options;
     try {
       await ledger.submit('ledger/audits:Complain', { fileId, shard: toBase64(shard) });
     } catch (error) {
       const text = error instanceof Error ? error.message : '';
       if (!text.startsWith('ALREADY_EXISTS: ')) throw error;
     }
-    list.done('confirm', fileId);
+    this.#settled(fileId);
   }
 }
 
