@@ -102,6 +102,20 @@ async function agentThatSays(routes: Readonly<Record<string, () => unknown>>): P
   });
 }
 
+it('an agent is reached while its configuration is wrong, and told apart from none', async () => {
+  const wrong = join(folder, 'wrong.yaml');
+  writeFileSync(wrong, sampleConfig().replace(/^roles:/m, 'rols:'));
+  const files = (...more: string[]) => cli(['files', '--config', wrong, ...more]);
+  const none = await files();
+  expect([none.code, none.out]).toEqual([2, '']);
+  expect(none.err).toMatch(/rols: .*did you mean 'roles'/);
+  await agentThatSays({ files: () => [] });
+  expect(await files('--json')).toMatchObject({ code: 0, err: '', out: '[]\n' });
+  expect((await files()).err).toContain('The configuration is wrong now');
+  writeFileSync(wrong, 'dataDir: 5');
+  expect((await files()).code).toBe(2);
+});
+
 describe('completion', () => {
   const program = buildProgram({
     ...{ commands: COMMANDS, version: '1', env: {} },

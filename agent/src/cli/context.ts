@@ -57,6 +57,7 @@ const CONFIG_PATHS = ['blocktorrent.yaml', '/etc/blocktorrent/blocktorrent.yaml'
 /** The context of one invocation. */
 export function createContext(options: ContextOptions): Context {
   const { env, version, output, signal, ask, debug } = options;
+  let told = false;
   const context: Context = {
     env,
     version,
@@ -79,13 +80,35 @@ export function createContext(options: ContextOptions): Context {
       return loadConfig(context.configPath(), env, load);
     },
     async call(route, body, call = {}) {
-      const { dataDir } = await context.config();
+      const { dataDir, wrong } = await agentOf(context);
       const { callControl } = await import('../runtime/control-client.ts');
       const ending = call.signal === undefined ? signal : AbortSignal.any([signal, call.signal]);
-      return (await callControl(dataDir, route, body, { ...call, signal: ending })) as never;
+      const options = { ...call, signal: ending };
+      const result = await callControl(dataDir, route, body, options).catch((error: unknown) => {
+        throw wrong !== null && (error as { code?: unknown }).code === 'no-agent' ? wrong : error;
+      });
+      if (wrong !== null && !told) {
+        output.note(
+          'The configuration is wrong now (`blocktorrent config check`); the agent runs with an older one.',
+        );
+        told = true;
+      }
+      return result as never;
     },
   };
   return context;
+}
+
+/** Where the agent keeps its things, also while what else stands in its configuration is wrong. */
+async function agentOf(context: Context): Promise<{ dataDir: string; wrong: Error | null }> {
+  try {
+    const { dataDir } = await context.config();
+    return { dataDir, wrong: null };
+  } catch (error) {
+    const { ConfigError } = await import('../config/problems.ts');
+    if (!(error instanceof ConfigError) || error.dataDir === null) throw error;
+    return { dataDir: error.dataDir, wrong: error };
+  }
 }
 
 /** The personal age identity's usual place: `$XDG_CONFIG_HOME/blocktorrent/identity.txt`. */

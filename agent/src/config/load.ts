@@ -103,7 +103,8 @@ function configOf(
   if (unreadable) throw new ConfigError(problems);
   const value = layers.map((layer) => layer.value).reduce(merge, {});
   const positions = new Map(layers.flatMap((layer) => [...layer.positions]));
-  const result = configSchema(context).safeParse(value);
+  const schema = configSchema(context);
+  const result = schema.safeParse(value);
   const issues = [...(result.error?.issues ?? []), ...crossIssues(value, context.folder)];
   if (result.success && issues.length + problems.length === 0) return result.data;
 
@@ -124,8 +125,10 @@ function configOf(
   );
   // A value that could not be expanded is missing for the schema: once is enough.
   const keys = new Set(problems.map((problem) => problem.key));
+  const dataDir = schema.shape.dataDir.safeParse(valueAt(value, ['dataDir']));
   throw new ConfigError(
     [...problems, ...found.filter(({ key }) => key === '' || !keys.has(key))].sort(byPlace),
+    dataDir.data ?? null,
   );
 }
 

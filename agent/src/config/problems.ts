@@ -28,10 +28,13 @@ export class ConfigError extends Error {
   override readonly name = 'ConfigError';
   readonly code = 'bad-config';
   readonly problems: readonly Problem[];
+  /** Of the agent that may run with what stood there before; null where that cannot be read either. */
+  readonly dataDir: string | null;
 
-  constructor(problems: readonly Problem[]) {
+  constructor(problems: readonly Problem[], dataDir: string | null = null) {
     super(problems.map(problemLine).join('\n'));
     this.problems = problems;
+    this.dataDir = dataDir;
   }
 }
 
