@@ -12,13 +12,13 @@ import { type Net, openClock, openLedger, openNet, openView, overlaySeed } from 
 import { applyLive } from './config/live.ts';
 import type { Config } from './config/schema.ts';
 import { Duties } from './consortium/duties.ts';
-import { DUTY_LIST_MIGRATION, DutyList } from './consortium/duty-list.ts';
+import { DutyList } from './consortium/duty-list.ts';
 import { type AgentStatus, type ControlsOptions, controlRoutes, NO_GATEWAY } from './controls.ts';
 import { runEventLoop } from './event-loop.ts';
 import { makeFolders } from './folders.ts';
 import { type Gateway, makeGateway } from './gateway.ts';
 import type { House } from './house.ts';
-import { WATCHED_FOLDER_MIGRATION, type WatchedFolder } from './ingest/watched-folder.ts';
+import type { WatchedFolder } from './ingest/watched-folder.ts';
 import { makeStore } from './keeping.ts';
 import { LedgerWatch } from './ledger/ledger-watch.ts';
 import {
@@ -45,7 +45,7 @@ import { startControl } from './runtime/control.ts';
 import { claimDataFolder } from './runtime/data-format.ts';
 import { untilWritable } from './runtime/disk-space.ts';
 import { Doors } from './runtime/doors.ts';
-import { FILE_QUEUE_MIGRATIONS, FileQueue, type QueuedFile } from './runtime/file-queue.ts';
+import { FileQueue, type QueuedFile } from './runtime/file-queue.ts';
 import { type HostFacts, HostWatch } from './runtime/host.ts';
 import { type Health, type HttpListener, startHttp } from './runtime/http.ts';
 import { Lifecycle, StoppedError } from './runtime/lifecycle.ts';
@@ -60,6 +60,7 @@ import { StageRunner } from './runtime/stage-runner.ts';
 import { Watchdog } from './runtime/watchdog.ts';
 import { Work } from './runtime/work.ts';
 import { Spool } from './spool.ts';
+import { STATE_MIGRATIONS } from './state-file.ts';
 import { statusLine } from './status-line.ts';
 import type { StoreNode } from './store/store-node.ts';
 import type { Upkeep } from './store/upkeep.ts';
@@ -72,8 +73,6 @@ const REISSUE_AFTER_MS = 15_000;
 const SEAL_MS_MAX = 3_600_000;
 /** So many times the patience with one ledger request may one call of a stage take. */
 const TRANSACTIONS_IN_HAND_MAX = 20;
-/** Of `state.sqlite`. */
-const STATE_MIGRATIONS = [...FILE_QUEUE_MIGRATIONS, DUTY_LIST_MIGRATION, WATCHED_FOLDER_MIGRATION];
 /** Files of one kind that `status` names as problems. */
 const PROBLEMS_MAX = 100;
 /** How often alarms are looked for, gauges set, the status line said, and erased keys taken out of the queue's journal. */

@@ -15,17 +15,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { hasRules, readMeta, readReadings } from '@blocktorrent/agent/batch/batch-file.ts';
 import { loadConfig } from '@blocktorrent/agent/config/load.ts';
-import { DUTY_LIST_MIGRATION } from '@blocktorrent/agent/consortium/duty-list.ts';
 import { nodeSha256 } from '@blocktorrent/agent/crypto/node-hasher.ts';
 import { CheckpointFile } from '@blocktorrent/agent/ledger/checkpoint-file.ts';
 import { FabricLedger } from '@blocktorrent/agent/ledger/fabric-ledger.ts';
 import type { Ledger } from '@blocktorrent/agent/ledger/ledger.ts';
 import { ConsortiumView } from '@blocktorrent/agent/ledger/membership.ts';
 import { claimDataFolder } from '@blocktorrent/agent/runtime/data-format.ts';
-import { FILE_QUEUE_MIGRATIONS, FileQueue } from '@blocktorrent/agent/runtime/file-queue.ts';
+import { FileQueue } from '@blocktorrent/agent/runtime/file-queue.ts';
 import { silentLog } from '@blocktorrent/agent/runtime/log.ts';
 import { migrate } from '@blocktorrent/agent/runtime/migrate.ts';
 import { type Database, openDatabase } from '@blocktorrent/agent/runtime/sqlite.ts';
+import { STATE_MIGRATIONS } from '@blocktorrent/agent/state-file.ts';
 import { Catalog, STORE_MIGRATIONS } from '@blocktorrent/agent/store/catalog.ts';
 import { FileChunkStore } from '@blocktorrent/agent/store/file-chunk-store.ts';
 import { indicesOf } from '@blocktorrent/protocol/bitfield.ts';
@@ -48,7 +48,6 @@ import { startNetwork, type TestNetwork } from '../support/network.ts';
 const VERSIONS = readdirSync(import.meta.dirname, { withFileTypes: true })
   .filter((entry) => entry.isDirectory())
   .map((entry) => entry.name);
-const STATE_MIGRATIONS = [...FILE_QUEUE_MIGRATIONS, DUTY_LIST_MIGRATION];
 
 interface Bytes {
   readonly fileId: string;

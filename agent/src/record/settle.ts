@@ -63,7 +63,8 @@ export async function settleFile(
     reissued.delete(file.fileId);
     await rm(options.ciphertextPathOf(file.id), { force: true });
     if (options.queue.get(file.id).lateReceipts.length > 0) return 'wait';
-    return { identity: null, deposit: null };
+    // The ledger has what it was recorded with.
+    return { identity: null, deposit: null, receipts: [], dealing: null };
   }
   const late = await reissueLate(file, file.dealing, record, options, reissued);
   return late.length === 0

@@ -92,6 +92,26 @@ export const FILE_QUEUE_MIGRATIONS: readonly string[] = [
    CREATE INDEX file_by_stage ON file (stage, id);`,
 ];
 
+const UNDER_WAY = "stage NOT IN ('available', 'void')";
+
+/** Of files behind these in the chain the manifest goes when they are done: `export-torrent` has no other use. */
+const MANIFESTS_KEPT = 1_000;
+/** `+`: by those that have one, not by stage, where nearly all are available. */
+const DROP_OLD_MANIFESTS = `UPDATE file SET manifest = NULL WHERE manifest IS NOT NULL
+  AND +stage IN ('available', 'void') AND seq <= (SELECT max(seq) FROM file) - ${MANIFESTS_KEPT}`;
+
+/**
+ * Last of all migrations so far: what a gateway that is years old looks at every few seconds must not
+ * take the longer the more files there were, and rows that are done are small.
+ */
+export const FILE_QUEUE_AGES_MIGRATION = `
+  UPDATE file SET receipts = '[]', dealing = NULL WHERE stage = 'available';
+  CREATE INDEX file_with_manifest ON file (seq) WHERE manifest IS NOT NULL;
+  ${DROP_OLD_MANIFESTS};
+  CREATE INDEX file_with_error ON file (id, stage) WHERE error IS NOT NULL;
+  CREATE INDEX file_under_way ON file (createdMs, stage) WHERE ${UNDER_WAY};
+  CREATE INDEX file_by_uplink ON file (ciphertextBytes, uplinkBytes) WHERE uplinkBytes > 0;`;
+
 const JSON_COLUMNS = new Set(['recipients', 'receipts', 'lateReceipts', 'deposit', 'dealing']);
 
 /** How the reason of a file begins that the ledger refused for good. */
@@ -159,6 +179,7 @@ export class FileQueue {
     this.#db
       .prepare(`UPDATE file SET ${assignments} WHERE id = ?`)
       .run(...values, this.#nowMs(), id);
+    if (patch.stage === 'available') this.#db.prepare(DROP_OLD_MANIFESTS).run();
     return this.get(id);
   }
 
@@ -228,7 +249,7 @@ export class FileQueue {
     return this.#db
       .prepare(
         `SELECT count(*) AS count, min(createdMs) AS oldestMs FROM file
-         WHERE stage NOT IN ('available', 'void') AND createdMs < ?`,
+         WHERE ${UNDER_WAY} AND createdMs < ?`,
       )
       .get(beforeMs) as { count: number; oldestMs: number | null };
   }
@@ -303,7 +324,7 @@ export class FileQueue {
     );
   }
 
-  /** Canonical bytes of a named file's manifest, or null. */
+  /** Canonical bytes of a named file's manifest; null where it has none, or not any more. */
   manifestOf(fileId: string): Uint8Array | null {
     return this.#one('SELECT * FROM file WHERE fileId = ?', fileId)?.manifest ?? null;
   }
@@ -320,7 +341,7 @@ export class FileQueue {
       this.#db.prepare(
         `SELECT id, stage, error FROM file WHERE error IS NOT NULL AND ${where} ORDER BY id ${order} LIMIT ?`,
       );
-    const tried = sql("stage NOT IN ('available', 'void')", 'ASC').all(limit);
+    const tried = sql(UNDER_WAY, 'ASC').all(limit);
     const lost = sql("stage = 'void' AND (kind = 'file' OR batch IS NOT NULL)", 'DESC').all(limit);
     return [...tried, ...lost] as { id: number; stage: Stage; error: string }[];
   }

@@ -40,6 +40,31 @@ export const STORE_MIGRATIONS: readonly string[] = [
    CREATE INDEX file_worked_out ON file (workedOut);`,
   UPKEEP_MIGRATION,
   'CREATE INDEX file_by_source ON file (source, missing, haveBytes);',
+  // Sums that are looked at every few seconds, and at each offer, however many files there are.
+  `CREATE TABLE total (
+     source TEXT PRIMARY KEY, files INTEGER NOT NULL, complete INTEGER NOT NULL,
+     chunks INTEGER NOT NULL, bytes INTEGER NOT NULL
+   ) WITHOUT ROWID;
+   INSERT INTO total SELECT source, count(*), sum(missing = 0), sum(haveCount), sum(haveBytes)
+     FROM file GROUP BY source;
+   CREATE TRIGGER file_added AFTER INSERT ON file BEGIN
+     INSERT OR IGNORE INTO total VALUES (new.source, 0, 0, 0, 0);
+     UPDATE total SET files = files + 1, complete = complete + (new.missing = 0),
+       chunks = chunks + new.haveCount, bytes = bytes + new.haveBytes WHERE source = new.source;
+   END;
+   CREATE TRIGGER file_changed AFTER UPDATE OF missing, haveCount, haveBytes ON file BEGIN
+     UPDATE total SET complete = complete + (new.missing = 0) - (old.missing = 0),
+       chunks = chunks + new.haveCount - old.haveCount,
+       bytes = bytes + new.haveBytes - old.haveBytes WHERE source = new.source;
+   END;
+   CREATE TRIGGER file_removed AFTER DELETE ON file BEGIN
+     UPDATE total SET files = files - 1, complete = complete - (old.missing = 0),
+       chunks = chunks - old.haveCount, bytes = bytes - old.haveBytes WHERE source = old.source;
+   END;
+   DROP INDEX file_by_source;
+   CREATE INDEX file_by_source ON file (source) WHERE missing > 0;
+   DROP INDEX file_incomplete;
+   CREATE INDEX file_incomplete ON file (offeredMs, missing) WHERE missing > 0;`,
 ];
 
 /** The newest pieces of evidence are kept, this many. */
@@ -187,7 +212,7 @@ export class Catalog {
   /** What an organisation has here, chunks that are still to come included. */
   usageOf(source: MspId): Usage {
     const kept = this.#db
-      .prepare('SELECT coalesce(sum(haveBytes), 0) AS bytes FROM file WHERE source = ?')
+      .prepare('SELECT coalesce(sum(bytes), 0) AS bytes FROM total WHERE source = ?')
       .get(source) as { bytes: number };
     const unfinished = this.#db
       .prepare('SELECT manifest, missing FROM file WHERE source = ? AND missing > 0')
@@ -202,9 +227,8 @@ export class Catalog {
   status(): StoreStatus {
     return this.#db
       .prepare(
-        `SELECT count(*) AS files, coalesce(sum(missing = 0), 0) AS complete,
-                coalesce(sum(haveCount), 0) AS chunks, coalesce(sum(haveBytes), 0) AS bytes
-         FROM file`,
+        `SELECT coalesce(sum(files), 0) AS files, coalesce(sum(complete), 0) AS complete,
+                coalesce(sum(chunks), 0) AS chunks, coalesce(sum(bytes), 0) AS bytes FROM total`,
       )
       .get() as StoreStatus;
   }
