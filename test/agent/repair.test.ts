@@ -208,3 +208,32 @@ describe('a lost disk', () => {
     await expectWhole(files);
   });
 });
+
+describe('a node that is ended', () => {
+  it('has written down all that it took, also what came last, when it says that it is', async () => {
+    grid = await Grid.start({ organisations: 5, seed });
+    const [file] = await storeOn(grid, 1, 400_000);
+    if (file === undefined) throw new Error('nothing was stored');
+    await healed();
+    const node = grid.node('Org3MSP');
+    const owned = () => ownersOf(file).filter((owners) => owners.includes(node.mspId)).length;
+    const before = owned();
+    const release = node.holdSyncs();
+    await grid.node('Org5MSP').kill();
+    grid.openEpoch(['Org1MSP', 'Org2MSP', 'Org3MSP', 'Org4MSP']);
+    expect(owned()).toBeGreaterThan(before);
+    const stored = () => node.events.filter(({ type }) => type === 'stored').length;
+    await expect.poll(stored).toBe(owned());
+    // Co-owners end their links to who has everything.
+    for (const other of grid.nodes) if (other !== node) await other.kill();
+    const order: string[] = [];
+    const ended = node.kill().then(() => order.push('ended'));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    order.push('synced');
+    release();
+    await ended;
+    expect(order).toEqual(['synced', 'ended']);
+    await node.start();
+    expect(node.store.status().chunks).toBe(owned());
+  });
+});

@@ -197,6 +197,7 @@ export class GridNode {
   #heard = 0;
   #corrupt = 0;
   #hang = false;
+  #synced: Promise<void> = Promise.resolve();
   #refuse = false;
 
   constructor(grid: Grid, peer: TrialPeer) {
@@ -382,6 +383,13 @@ export class GridNode {
     this.#refuse = on;
   }
 
+  /** Nothing that it writes is synced before the returned function is called. */
+  holdSyncs(): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#synced = promise;
+    return resolve;
+  }
+
   /** Requests are never answered from now on. */
   hang(on = true): void {
     this.#hang = on;
@@ -390,7 +398,10 @@ export class GridNode {
   #faulty(chunks: ChunkStore): ChunkStore {
     return {
       put: (...args) => chunks.put(...args),
-      sync: (...args) => chunks.sync(...args),
+      sync: async (...args) => {
+        await this.#synced;
+        await chunks.sync(...args);
+      },
       chunksOf: (...args) => chunks.chunksOf(...args),
       delete: (...args) => chunks.delete(...args),
       list: () => chunks.list(),

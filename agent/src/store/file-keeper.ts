@@ -63,6 +63,8 @@ export class FileKeeper {
   #wakeTimer: NodeJS.Timeout | null = null;
   #partialTimer: NodeJS.Timeout | null = null;
   #committing: Promise<void> = Promise.resolve();
+  /** Begun or waiting for their turn. */
+  #commits = 0;
   readonly #running = new Set<Promise<void>>();
 
   constructor(options: KeeperOptions) {
@@ -93,9 +95,9 @@ export class FileKeeper {
     return this.#missing.size === 0;
   }
 
-  /** Complete, and signed for: nothing is left to do. */
+  /** Complete, written down and signed for: nothing is left to do. */
   get settled(): boolean {
-    if (!this.complete) return false;
+    if (!this.complete || this.#commits > 0) return false;
     const owed = this.#owedBits();
     return isEmpty(owed) || (this.#receipt !== null && equalBytes(this.#receipt.chunks, owed));
   }
@@ -334,25 +336,32 @@ export class FileKeeper {
 
   /** Syncs, writes down what is durable, signs for it and tells the source; one at a time. */
   #commit(): void {
+    this.#commits += 1;
     this.#committing = this.#committing.then(async () => {
-      const { node } = this.#options;
-      const signal = this.#signal;
-      if (this.#have.size === 0) return;
-      const chunks = this.haveBits();
-      const owed = this.#owedBits();
-      try {
-        await node.chunks.sync(this.plan.fileId);
-        this.#noteHave(chunks);
-        const known = this.#receipt !== null && equalBytes(this.#receipt.chunks, owed);
-        if (!known && !isEmpty(owed)) this.#sign(owed);
-        this.#sendReceipt();
-      } catch (error) {
-        node.log.error('could not sign for a file', { fileId: this.plan.fileId, error });
-        if (!signal.aborted) this.#armPartial();
-        return;
-      }
-      if (this.complete) this.#options.onComplete(this);
+      const done = await this.#commitNow();
+      this.#commits -= 1;
+      if (done && this.complete) this.#options.onComplete(this);
     });
+  }
+
+  async #commitNow(): Promise<boolean> {
+    const { node } = this.#options;
+    const signal = this.#signal;
+    if (this.#have.size === 0) return false;
+    const chunks = this.haveBits();
+    const owed = this.#owedBits();
+    try {
+      await node.chunks.sync(this.plan.fileId);
+      this.#noteHave(chunks);
+      const known = this.#receipt !== null && equalBytes(this.#receipt.chunks, owed);
+      if (!known && !isEmpty(owed)) this.#sign(owed);
+      this.#sendReceipt();
+      return true;
+    } catch (error) {
+      node.log.error('could not sign for a file', { fileId: this.plan.fileId, error });
+      if (!signal.aborted) this.#armPartial();
+      return false;
+    }
   }
 
   #noteHave(chunks = this.haveBits()): void {

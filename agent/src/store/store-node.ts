@@ -132,7 +132,7 @@ export class StoreNode {
     await keeper.stop();
     if (torrent.keepers.size > 0 || torrent.starting.size > 0) return;
     for (const link of [...torrent.links, ...torrent.readers]) link.close('the file rests');
-    this.#torrents.delete(infoHash);
+    this.#forget(torrent);
   }
 
   /**
@@ -432,7 +432,13 @@ export class StoreNode {
       if (!isOwner || isSource || keepers.some((keeper) => keeper.isNeededBy(link))) continue;
       link.close('both have everything');
     }
-    if (torrent.links.size + torrent.readers.size === 0) this.#torrents.delete(torrent.infoHash);
+    if (torrent.links.size + torrent.readers.size === 0) this.#forget(torrent);
+  }
+
+  /** Not one that has come in its place since. */
+  #forget(torrent: Torrent): void {
+    const { infoHash } = torrent;
+    if (this.#torrents.get(infoHash) === torrent) this.#torrents.delete(infoHash);
   }
 }
 
