@@ -1,9 +1,8 @@
 /**
  * The gateway's side of an agent: brokers, ingest, the open batch, and its hand-over to the pipeline.
  *
- * Enters: MQTT messages. Leaves: closed batches in the queue of files. Always holds: every closed
- * batch on the disk is in the queue, also after a crash between the two; a batch is deleted only
- * when it is available on the ledger and no longer needed to know repetitions by.
+ * Enters: MQTT messages, rows of tables. Leaves: closed batches in the queue of files
+ * (`closed-batches.ts`). Always holds: a reading is committed and synced before it is acknowledged.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -16,8 +15,8 @@ import { batchRulesOf } from './batch/batch-rule.ts';
 import { BatchStore, type BatchStoreOptions, type ClosedBatch } from './batch/batch-store.ts';
 import { type DeadLetter, type DeadLetterQuery, findDeadLetters } from './batch/dead-letters.ts';
 import { DiskKeeper, type DiskStatus, NO_ROOM } from './batch/disk-keeper.ts';
-import type { BatchSafety } from './batch/disk-plan.ts';
 import { newestSample } from './batch/newest-sample.ts';
+import { ClosedBatches, safetyAt } from './closed-batches.ts';
 import type { Config } from './config/schema.ts';
 import type { House } from './house.ts';
 import { createDecode } from './ingest/decode.ts';
@@ -38,7 +37,6 @@ import { linkOf, memoriesOf, statusTopicOf } from './mqtt-link.ts';
 import { openQuarantine } from './open-quarantine.ts';
 import { systemClock } from './runtime/clock.ts';
 import { folderBytes, freeBytes } from './runtime/disk-space.ts';
-import type { Stage } from './runtime/file-queue.ts';
 import type { Metrics } from './runtime/metrics.ts';
 import type { Quarantine } from './runtime/quarantine.ts';
 import { type Database, openDatabase, openReadOnly, openSound } from './runtime/sqlite.ts';
@@ -82,6 +80,7 @@ export class Gateway {
   readonly #house: House;
   readonly #wake: () => void;
   readonly #store: BatchStore;
+  readonly #closedBatches: ClosedBatches;
   readonly #quarantine: Quarantine;
   readonly #memory: Database;
   readonly #disk: DiskKeeper;
@@ -92,8 +91,6 @@ export class Gateway {
   readonly #rebirths: Rebirths;
   readonly #clockSynchronised: () => boolean;
   #deadLetters = 0;
-  /** Closed batches may be missing in the queue, for what the disk said. */
-  #isUnqueued = false;
   /** Why the open batch could not be closed when that was due. */
   #closeFailure: string | null = null;
   /** What the metrics know of the brokers. */
@@ -109,6 +106,11 @@ export class Gateway {
     this.#wake = wake;
     this.#quarantine = openQuarantine(config);
     this.#store = BatchStore.open(this.#storeOptions(mqtt));
+    this.#closedBatches = new ClosedBatches({
+      store: this.#store,
+      queue: house.queue,
+      log: house.log,
+    });
     this.#memory = openSound(join(config.dataDir, 'decoders.sqlite'), () => undefined, {
       quarantine: this.#quarantine,
       log: ingestLog,
@@ -189,14 +191,13 @@ export class Gateway {
   start(): void {
     this.#logOpen();
     this.queueAgain();
-    // A crash may have come between the two.
-    this.batchAvailable();
+    this.#closedBatches.deleteAvailable();
     this.#rotateIfDue();
     const checkMs = Math.min(ROTATE_CHECK_MS_MAX, this.#house.config.batch.maxAgeMs / 4);
     this.#timer = setInterval(() => this.#rotateIfDue(), checkMs);
     this.#diskTimer = setInterval(() => {
       this.#checkDisk();
-      if (!this.#isUnqueued) return;
+      if (!this.#closedBatches.isUnqueued) return;
       this.queueAgain();
       this.#wake();
     }, DISK_CHECK_MS);
@@ -229,17 +230,12 @@ export class Gateway {
    * does not take that now, it is tried again.
    */
   queueAgain(): void {
-    this.#isUnqueued = !this.#enqueue(this.#store.list());
+    this.#closedBatches.queueAgain();
   }
 
   /** A batch is available on the ledger: our copy may go. */
-  batchAvailable(): void {
-    const { queue, log } = this.#house;
-    for (const { batch } of this.#store.list()) {
-      if (!this.#store.deletable(batch) || !queue.isBatchAvailable(batch)) continue;
-      this.#store.delete(batch);
-      log.debug('batch deleted: it is available on the ledger', { batch });
-    }
+  batchAvailable(batch: number): void {
+    this.#closedBatches.becameAvailable(batch);
   }
 
   /** Dead letters of all batches that are still here, the newest first. */
@@ -291,7 +287,7 @@ export class Gateway {
     this.#house.metrics.add('batchesClosed', 1, { reason });
     this.#house.log.info('batch closed', { batch: closed.batch, readings: closed.count, reason });
     this.#logOpen();
-    if (!this.#enqueue([closed])) this.#isUnqueued = true;
+    this.#closedBatches.add(closed);
     this.#checkDisk();
     this.#wake();
   }
@@ -349,7 +345,7 @@ export class Gateway {
     return new DiskKeeper({
       store: this.#store,
       limits: () => config.batch.disk,
-      safetyOf: (batch) => this.#safetyOf(batch),
+      safetyOf: (batch) => this.#closedBatches.safetyOf(batch),
       priorityOfRule: (name) => mqtt.rules.find(({ topic }) => topic === name)?.priority ?? 0,
       priorityOfTopic: (topic) =>
         mqtt.rules.find((rule) => matchesFilter(rule.topic, topic))?.priority ?? 0,
@@ -362,12 +358,6 @@ export class Gateway {
       onDropped: (readings, where) => metrics.add('batchDroppedReadings', readings, { where }),
       log: log.child({ component: 'disk' }),
     });
-  }
-
-  #safetyOf(batch: number): BatchSafety {
-    const { queue } = this.#house;
-    const stage = queue.batchStage(batch);
-    return stage === 'queued' && queue.isBatchInHand(batch) ? 'sealing' : safetyOf(stage);
   }
 
   #storeOptions(mqtt: Mqtt): BatchStoreOptions {
@@ -393,25 +383,9 @@ export class Gateway {
       openReadOnly,
       quarantine: this.#quarantine,
       blank: () => ownReading(systemClock, bootId(), this.#clockSynchronised()),
-      isSafe: (batch) => safetyOf(queue.batchStage(batch)) !== 'unsealed',
+      isSafe: (batch) => safetyAt(queue.batchStage(batch)) !== 'unsealed',
       log: log.child({ component: 'batch' }),
     };
-  }
-
-  /** Whether the disk took it. */
-  #enqueue(batches: readonly ClosedBatch[]): boolean {
-    const { queue, log } = this.#house;
-    try {
-      for (const { batch, path: inputPath } of batches) {
-        // Somebody has made room by hand: it is known to be lost, and no try helps.
-        if (queue.batchStage(batch) === 'void' && !existsSync(inputPath)) continue;
-        queue.add({ kind: 'batch', inputPath, batch, recipients: [] });
-      }
-      return true;
-    } catch (error) {
-      if (!this.#isUnqueued) log.error('closed batches cannot be queued yet', { error });
-      return false;
-    }
   }
 
   #tableSource(table: Table, memory: DecoderMemory): TableSource {
@@ -485,12 +459,6 @@ function guarded(store: BatchStore, disk: DiskKeeper, memory: StoredMemory): Rea
     sync: () => store.sync(),
     syncNow: () => store.syncNow(),
   };
-}
-
-/** What would be lost with a batch at this stage of the pipeline. */
-function safetyOf(stage: Stage | null): BatchSafety {
-  if (stage === null || stage === 'queued' || stage === 'void') return 'unsealed';
-  return stage === 'available' ? 'available' : 'sealed';
 }
 
 /** The kernel's name for this boot; where it has none, one for this process. */

@@ -206,7 +206,7 @@ async function startAgent(
     }
     wake();
     house.spool.tidy(file);
-    if (file.stage === 'available') gateway?.batchAvailable();
+    if (file.stage === 'available' && file.batch !== null) gateway?.batchAvailable(file.batch);
   };
   if (gateway !== null) await lifecycle.start({ ...bound(gateway), name: 'gateway' });
   const folders = makeFolders(house, state, wake);

@@ -19,7 +19,8 @@ function database(migrations: readonly string[]): Database {
 
 /**
  * How SQLite does all that `ask` asks for: the steps that go through `file` itself, other than by an
- * index that has all that is asked for, or of the few files that are incomplete or have an error.
+ * index that has all that is asked for, or of the few files that are incomplete, under way or have an
+ * error.
  */
 function scansOf(db: Database, ask: () => void): string[] {
   const asked: string[] = [];
@@ -34,7 +35,8 @@ function scansOf(db: Database, ask: () => void): string[] {
     const statement = prepare(`EXPLAIN QUERY PLAN ${sql}`);
     const nothing = Array.from(sql.matchAll(/[?@]/g), () => 0);
     const steps = statement.all(...nothing) as { detail: string }[];
-    const reads = /^SCAN file(?!.*( COVERING INDEX| file_incomplete| file_with_error))/;
+    const reads =
+      /^SCAN file(?!.*( COVERING INDEX| file_incomplete| file_with_error| file_in_order))/;
     const readsAvailable = sql.includes("'available'")
       ? /^SEARCH file USING INDEX file_by_stage/
       : /^$/;
@@ -67,7 +69,8 @@ describe('the queue of a gateway with many files', () => {
       queue.chainHead();
       queue.bytesToSealAgain();
       queue.at('queued', 5);
-      queue.isBatchAvailable(5);
+      queue.oldestRun('named', 5);
+      queue.oldestRun('recorded', 5);
       queue.batchStage(5);
       queue.manifestOf('file-1');
       queue.staysGivenUp({ inputPath: '', error: null });

@@ -92,11 +92,11 @@ export const FILE_QUEUE_MIGRATIONS: readonly string[] = [
    CREATE INDEX file_by_stage ON file (stage, id);`,
 ];
 
+/** Where a stage is asked for by `+stage`, SQLite does not go by it: nearly all files are available. */
 const UNDER_WAY = "stage NOT IN ('available', 'void')";
 
 /** Of files behind these in the chain the manifest goes when they are done: `export-torrent` has no other use. */
 const MANIFESTS_KEPT = 1_000;
-/** `+`: by those that have one, not by stage, where nearly all are available. */
 const DROP_OLD_MANIFESTS = `UPDATE file SET manifest = NULL WHERE manifest IS NOT NULL
   AND +stage IN ('available', 'void') AND seq <= (SELECT max(seq) FROM file) - ${MANIFESTS_KEPT}`;
 
@@ -110,6 +110,7 @@ export const FILE_QUEUE_AGES_MIGRATION = `
   ${DROP_OLD_MANIFESTS};
   CREATE INDEX file_with_error ON file (id, stage) WHERE error IS NOT NULL;
   CREATE INDEX file_under_way ON file (createdMs, stage) WHERE ${UNDER_WAY};
+  CREATE INDEX file_in_order ON file (id, stage) WHERE ${UNDER_WAY};
   CREATE INDEX file_by_uplink ON file (ciphertextBytes, uplinkBytes) WHERE uplinkBytes > 0;`;
 
 const JSON_COLUMNS = new Set(['recipients', 'receipts', 'lateReceipts', 'deposit', 'dealing']);
@@ -136,8 +137,8 @@ export class FileQueue {
   /** Ids of the files that a stage works on at this moment; not stored. */
   readonly inHand = new Set<number>();
   readonly #db: Database;
-  /** Prepared at its first use; the disk's budget asks for thousands of batches at once. */
-  #stageOf: Statement | null = null;
+  /** Prepared at their first use: a gateway that comes back asks for thousands of files. */
+  readonly #statements = new Map<string, Statement>();
   readonly #nowMs: () => number;
   /** A secret was erased, or may have been; it is in the journal still. */
   #isErased = true;
@@ -161,12 +162,10 @@ export class FileQueue {
       if (known !== null) this.update(known.id, { batch: null });
     }
     const now = this.#nowMs();
-    const { lastInsertRowid } = this.#db
-      .prepare(
-        `INSERT INTO file (stage, kind, inputPath, batch, recipients, createdMs, updatedMs)
+    const { lastInsertRowid } = this.#prepared(
+      `INSERT INTO file (stage, kind, inputPath, batch, recipients, createdMs, updatedMs)
          VALUES ('queued', ?, ?, ?, ?, ?, ?)`,
-      )
-      .run(file.kind, file.inputPath, file.batch, JSON.stringify(file.recipients), now, now);
+    ).run(file.kind, file.inputPath, file.batch, JSON.stringify(file.recipients), now, now);
     return this.get(Number(lastInsertRowid));
   }
 
@@ -176,10 +175,8 @@ export class FileQueue {
     this.#isErased ||= 'identity' in patch || 'deposit' in patch;
     const values = Object.entries(patch).map(([name, value]) => toColumn(name, value));
     const assignments = [...names.map((name) => `${name} = ?`), 'updatedMs = ?'].join(', ');
-    this.#db
-      .prepare(`UPDATE file SET ${assignments} WHERE id = ?`)
-      .run(...values, this.#nowMs(), id);
-    if (patch.stage === 'available') this.#db.prepare(DROP_OLD_MANIFESTS).run();
+    this.#prepared(`UPDATE file SET ${assignments} WHERE id = ?`).run(...values, this.#nowMs(), id);
+    if (patch.stage === 'available') this.#prepared(DROP_OLD_MANIFESTS).run();
     return this.get(id);
   }
 
@@ -232,7 +229,7 @@ export class FileQueue {
   bytesToSealAgain(): number {
     const sql = `SELECT coalesce(sum(ciphertextBytes), 0) AS bytes FROM file
                  WHERE stage = 'queued' AND identity IS NOT NULL`;
-    return (this.#db.prepare(sql).get() as { bytes: number }).bytes;
+    return (this.#prepared(sql).get() as { bytes: number }).bytes;
   }
 
   /** Whether a given-up file is not to be tried again by itself: by hand, or `REFUSALS_MAX` times. */
@@ -240,18 +237,16 @@ export class FileQueue {
     if (error?.startsWith(BY_HAND) === true) return true;
     const sql = `SELECT count(*) AS n FROM file WHERE inputPath = ? AND stage = 'void'
                  AND (error LIKE ? OR error LIKE ?)`;
-    const row = this.#db.prepare(sql).get(inputPath, `${REFUSED}%`, `${UNREADABLE}%`);
+    const row = this.#prepared(sql).get(inputPath, `${REFUSED}%`, `${UNREADABLE}%`);
     return (row as { n: number }).n >= REFUSALS_MAX;
   }
 
   /** Files that came before `beforeMs` (ms since 1970) and are neither available nor void. */
   overdue(beforeMs: number): { readonly count: number; readonly oldestMs: number | null } {
-    return this.#db
-      .prepare(
-        `SELECT count(*) AS count, min(createdMs) AS oldestMs FROM file
+    return this.#prepared(
+      `SELECT count(*) AS count, min(createdMs) AS oldestMs FROM file
          WHERE ${UNDER_WAY} AND createdMs < ?`,
-      )
-      .get(beforeMs) as { count: number; oldestMs: number | null };
+    ).get(beforeMs) as { count: number; oldestMs: number | null };
   }
 
   /** @throws Error when there is no such file. */
@@ -263,11 +258,6 @@ export class FileQueue {
 
   has(id: number): boolean {
     return this.#one('SELECT * FROM file WHERE id = ?', id) !== null;
-  }
-
-  isBatchAvailable(batch: number): boolean {
-    const file = this.#one('SELECT * FROM file WHERE batch = ?', batch);
-    return file?.stage === 'available';
   }
 
   /** Where a batch stands; null where it was never queued. */
@@ -282,8 +272,9 @@ export class FileQueue {
   }
 
   #batchRow(batch: number): { readonly id: number; readonly stage: Stage } | undefined {
-    this.#stageOf ??= this.#db.prepare('SELECT id, stage FROM file WHERE batch = ?');
-    return this.#stageOf.get(batch) as { id: number; stage: Stage } | undefined;
+    return this.#prepared('SELECT id, stage FROM file WHERE batch = ?').get(batch) as
+      | { id: number; stage: Stage }
+      | undefined;
   }
 
   /** Files at one stage, oldest first. */
@@ -299,7 +290,7 @@ export class FileQueue {
     const upTo = STAGES.slice(0, STAGES.indexOf(stage) + 1);
     const marks = upTo.map(() => '?').join(', ');
     const waiting = this.#all(
-      `SELECT * FROM file WHERE stage IN (${marks}) ORDER BY id LIMIT ?`,
+      `SELECT * FROM file WHERE ${UNDER_WAY} AND +stage IN (${marks}) ORDER BY id LIMIT ?`,
       ...upTo,
       limit,
     );
@@ -309,9 +300,9 @@ export class FileQueue {
 
   /** The last file of this gateway's chain that has a place in it, or null. */
   chainHead(): { seq: number; fileId: string } | null {
-    const row = this.#db
-      .prepare('SELECT seq, fileId FROM file WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1')
-      .get() as { seq: number; fileId: string } | undefined;
+    const row = this.#prepared(
+      'SELECT seq, fileId FROM file WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1',
+    ).get() as { seq: number; fileId: string } | undefined;
     return row ?? null;
   }
 
@@ -338,10 +329,10 @@ export class FileQueue {
     limit: number,
   ): { readonly id: number; readonly stage: Stage; readonly error: string }[] {
     const sql = (where: string, order: string) =>
-      this.#db.prepare(
+      this.#prepared(
         `SELECT id, stage, error FROM file WHERE error IS NOT NULL AND ${where} ORDER BY id ${order} LIMIT ?`,
       );
-    const tried = sql(UNDER_WAY, 'ASC').all(limit);
+    const tried = sql(`+${UNDER_WAY}`, 'ASC').all(limit);
     const lost = sql("stage = 'void' AND (kind = 'file' OR batch IS NOT NULL)", 'DESC').all(limit);
     return [...tried, ...lost] as { id: number; stage: Stage; error: string }[];
   }
@@ -354,37 +345,42 @@ export class FileQueue {
   /** How many files stand at each stage. */
   counts(): Record<Stage, number> {
     const counts = Object.fromEntries(STAGES.map((stage) => [stage, 0])) as Record<Stage, number>;
-    const rows = this.#db.prepare('SELECT stage, count(*) AS n FROM file GROUP BY stage').all();
+    const rows = this.#prepared('SELECT stage, count(*) AS n FROM file GROUP BY stage').all();
     for (const row of rows as { stage: Stage; n: number }[]) counts[row.stage] = row.n;
     return counts;
   }
 
   countAt(stage: Stage): number {
-    const row = this.#db.prepare('SELECT count(*) AS n FROM file WHERE stage = ?').get(stage);
+    const row = this.#prepared('SELECT count(*) AS n FROM file WHERE stage = ?').get(stage);
     return (row as { n: number }).n;
   }
 
   /** Sums over all files: ciphertext distributed, and what the sockets sent for it, bytes. */
   uplink(): { ciphertextBytes: number; sentBytes: number; uplinkRatio: number | null } {
-    const sums = this.#db
-      .prepare(
-        `SELECT coalesce(sum(ciphertextBytes), 0) AS ciphertextBytes,
+    const sums = this.#prepared(
+      `SELECT coalesce(sum(ciphertextBytes), 0) AS ciphertextBytes,
                 coalesce(sum(uplinkBytes), 0) AS sentBytes
          FROM file WHERE uplinkBytes > 0`,
-      )
-      .get() as { ciphertextBytes: number; sentBytes: number };
+    ).get() as { ciphertextBytes: number; sentBytes: number };
     const { ciphertextBytes, sentBytes } = sums;
     return { ...sums, uplinkRatio: ciphertextBytes === 0 ? null : sentBytes / ciphertextBytes };
   }
 
+  #prepared(sql: string): Statement {
+    const known = this.#statements.get(sql);
+    if (known !== undefined) return known;
+    const statement = this.#db.prepare(sql);
+    this.#statements.set(sql, statement);
+    return statement;
+  }
+
   #one(sql: string, ...parameters: unknown[]): QueuedFile | null {
-    const row = this.#db.prepare(sql).get(...parameters);
+    const row = this.#prepared(sql).get(...parameters);
     return row === undefined ? null : fromRow(row as Record<string, unknown>);
   }
 
   #all(sql: string, ...parameters: unknown[]): QueuedFile[] {
-    return this.#db
-      .prepare(sql)
+    return this.#prepared(sql)
       .all(...parameters)
       .map((row) => fromRow(row as Record<string, unknown>));
   }
