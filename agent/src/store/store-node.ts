@@ -46,6 +46,8 @@ interface Torrent {
   readonly keepers: Map<Hex, FileKeeper>;
   /** Files on their way into `keepers`. */
   readonly starting: Map<Hex, Promise<FileKeeper>>;
+  /** Who needs it at this moment: it is not forgotten meanwhile. */
+  users: number;
   /** Ends when what the disk knows of it has been taken over; a later load begins another one. */
   loaded: Promise<void>;
 }
@@ -130,7 +132,7 @@ export class StoreNode {
     if ([...torrent.links].some(({ mspId }) => mspId === source)) return;
     torrent.keepers.delete(fileId);
     await keeper.stop();
-    if (torrent.keepers.size > 0 || torrent.starting.size > 0) return;
+    if (torrent.keepers.size > 0 || torrent.starting.size > 0 || torrent.users > 0) return;
     for (const link of [...torrent.links, ...torrent.readers]) link.close('the file rests');
     this.#forget(torrent);
   }
@@ -176,8 +178,14 @@ export class StoreNode {
   ): Promise<void> {
     if (this.#abort.signal.aborted) return;
     const torrent = this.#torrent(infoHash);
-    await torrent.loaded;
-    await torrent.keepers.get(fileId)?.lost(index, reason);
+    torrent.users += 1;
+    try {
+      await torrent.loaded;
+      await torrent.keepers.get(fileId)?.lost(index, reason);
+    } finally {
+      torrent.users -= 1;
+      this.#tidy(torrent);
+    }
     this.resume({ infoHash });
   }
 
@@ -218,6 +226,7 @@ export class StoreNode {
       starting: new Map(),
       links: new Set(),
       readers: new Set(),
+      users: 0,
       loaded: Promise.resolve().then(() => this.#load(torrent)),
     };
     this.#torrents.set(infoHash, torrent);
@@ -425,7 +434,8 @@ export class StoreNode {
   /** Ends links between owners that have all they need, and forgets torrents without work. */
   #tidy(torrent: Torrent): void {
     const keepers = [...torrent.keepers.values()];
-    if (torrent.starting.size > 0 || keepers.some((keeper) => !keeper.settled)) return;
+    const isUsed = torrent.users > 0 || torrent.starting.size > 0;
+    if (isUsed || keepers.some((keeper) => !keeper.settled)) return;
     for (const link of torrent.links) {
       const isOwner = keepers.some((keeper) => isOwnerOf(keeper, link.mspId));
       const isSource = keepers.some((keeper) => keeper.plan.manifest.source === link.mspId);
