@@ -76,6 +76,7 @@ class BenchPeer {
   readonly #chunks: FileChunkStore | null = null;
   readonly #store: StoreNode | null = null;
   readonly #abort = new AbortController();
+  #chunksToLive = Number.POSITIVE_INFINITY;
 
   static async start(settings: PeerSettings): Promise<BenchPeer> {
     const peers = await readTrialPeers(settings.pkiDir, settings.organisations);
@@ -118,6 +119,11 @@ class BenchPeer {
       nowMs: () => Date.now(),
       monotonicMs: () => performance.now(),
       log: silentLog,
+      onEvent: ({ type }) => {
+        if (type !== 'stored') return;
+        this.#chunksToLive -= 1;
+        if (this.#chunksToLive === 0) process.kill(process.pid, 'SIGKILL');
+      },
     });
   }
 
@@ -136,7 +142,10 @@ class BenchPeer {
       await this.#chunks?.delete(fileId);
       return null;
     },
-    stored: async ({ fileId }) => (await this.#chunks?.chunksOf(fileId))?.length ?? 0,
+    dieAfter: async ({ chunks }) => {
+      this.#chunksToLive = chunks;
+      return null;
+    },
     stop: async () => {
       this.#abort.abort();
       await this.#store?.stop();

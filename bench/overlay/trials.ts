@@ -8,7 +8,6 @@
 import { randomFillSync } from 'node:crypto';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
 import type { Swarm } from './libtorrent.ts';
 import type { BenchCast, PeerProcess } from './peers.ts';
 import type { SplitFile, Stored } from './work.ts';
@@ -71,11 +70,12 @@ export async function uplinkWithLoss(
   const doomed = cast.owners[0];
   if (doomed === undefined) throw new Error('there is no owner');
   const its = file.owners.filter((owners) => owners.includes(doomed.mspId)).length;
-  const distributing = source.tell('distribute', { files: [file], graceMs: 1_000 });
-  while ((await doomed.tell('stored', { fileId: file.fileId })) < its / 2) await pause(2);
-  await doomed.kill();
-  const { sentBytes, complete } = await distributing;
-  if (complete) throw new Error(`${doomed.mspId} signed before it died`);
+  await doomed.tell('dieAfter', { chunks: Math.ceil(its / 2) });
+  const { sentBytes, complete } = await source.tell('distribute', {
+    files: [file],
+    graceMs: 1_000,
+  });
+  if (complete) throw new Error(`${doomed.mspId} did not die`);
   return sentBytes / file.ciphertextBytes;
 }
 

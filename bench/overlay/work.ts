@@ -53,8 +53,8 @@ export interface Orders {
   };
   /** Deletes what is kept of a file. */
   readonly forget: { input: { readonly fileId: string }; output: null };
-  /** Chunks of the file that are stored here. */
-  readonly stored: { input: { readonly fileId: string }; output: number };
+  /** From here on the process ends as by a crash in the moment in which it has stored so many more. */
+  readonly dieAfter: { input: { readonly chunks: number }; output: null };
   readonly stop: { input: null; output: null };
 }
 
