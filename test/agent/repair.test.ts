@@ -176,6 +176,19 @@ describe('repair without the source', () => {
   });
 });
 
+describe('a disk that takes nothing for a while', () => {
+  it('gets what has moved here all the same, without a restart', async () => {
+    grid = await Grid.start({ organisations: 5, seed });
+    const files = await storeOn(grid, 1, 400_000);
+    await healed();
+    for (const mspId of ['Org2MSP', 'Org3MSP', 'Org4MSP']) grid.node(mspId).failSyncs(2);
+    await grid.node('Org5MSP').kill();
+    grid.openEpoch(['Org1MSP', 'Org2MSP', 'Org3MSP', 'Org4MSP']);
+    await healed();
+    await expectWhole(files);
+  });
+});
+
 describe('a lost disk', () => {
   it('is made whole from the ledger and the co-owners, without the source', async () => {
     grid = await Grid.start({ organisations: 5, seed });

@@ -197,6 +197,7 @@ export class GridNode {
   #heard = 0;
   #corrupt = 0;
   #hang = false;
+  #failing = 0;
   #synced: Promise<void> = Promise.resolve();
   #refuse = false;
 
@@ -390,6 +391,11 @@ export class GridNode {
     return resolve;
   }
 
+  /** The disk takes nothing the next `times` that it is asked to sync. */
+  failSyncs(times: number): void {
+    this.#failing = times;
+  }
+
   /** Requests are never answered from now on. */
   hang(on = true): void {
     this.#hang = on;
@@ -400,6 +406,8 @@ export class GridNode {
       put: (...args) => chunks.put(...args),
       sync: async (...args) => {
         await this.#synced;
+        this.#failing -= 1;
+        if (this.#failing >= 0) throw new Error('EIO: i/o error, fsync');
         await chunks.sync(...args);
       },
       chunksOf: (...args) => chunks.chunksOf(...args),

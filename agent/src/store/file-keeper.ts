@@ -65,6 +65,8 @@ export class FileKeeper {
   #committing: Promise<void> = Promise.resolve();
   /** Begun or waiting for their turn. */
   #commits = 0;
+  /** The catalogue names exactly the chunks that we have. */
+  #isNoted = false;
   readonly #running = new Set<Promise<void>>();
 
   constructor(options: KeeperOptions) {
@@ -97,7 +99,7 @@ export class FileKeeper {
 
   /** Complete, written down and signed for: nothing is left to do. */
   get settled(): boolean {
-    if (!this.complete || this.#commits > 0) return false;
+    if (!this.complete || this.#commits > 0 || !this.#isNoted) return false;
     const owed = this.#owedBits();
     return isEmpty(owed) || (this.#receipt !== null && equalBytes(this.#receipt.chunks, owed));
   }
@@ -297,6 +299,7 @@ export class FileKeeper {
       await node.chunks.put(fileId, index, bytes);
       this.#missing.delete(index);
       this.#have.add(index);
+      this.#isNoted = false;
       this.#options.announce(index);
       const source = this.#options.links().some(({ mspId }) => mspId === manifest.source);
       node.onEvent?.({ type: 'stored', fileId, index, bytes: bytes.length, repair: !source });
@@ -347,7 +350,10 @@ export class FileKeeper {
   async #commitNow(): Promise<boolean> {
     const { node } = this.#options;
     const signal = this.#signal;
-    if (this.#have.size === 0) return false;
+    if (this.#have.size === 0) {
+      this.#isNoted = true;
+      return false;
+    }
     const chunks = this.haveBits();
     const owed = this.#owedBits();
     try {
@@ -372,6 +378,7 @@ export class FileKeeper {
       haveCount: indices.length,
       haveBytes: indices.reduce((sum, index) => sum + planChunkLength(this.plan, index), 0),
     });
+    this.#isNoted = equalBytes(chunks, this.haveBits());
   }
 
   /** What the source has a claim to a receipt for: what was placed here, and is here. */
@@ -415,7 +422,7 @@ export class FileKeeper {
     }
   }
 
-  /** Signs for a part when nothing more came for a while. */
+  /** Signs for a part when nothing more came for a while, and again where the disk did not take it. */
   #armPartial(): void {
     if (this.#partialTimer !== null) {
       this.#partialTimer.refresh();
@@ -423,7 +430,7 @@ export class FileKeeper {
     }
     this.#partialTimer = setTimeout(() => {
       this.#partialTimer = null;
-      if (!this.complete && !this.#signal.aborted) this.#commit();
+      if (!this.settled && !this.#signal.aborted) this.#commit();
     }, this.#options.timing.partialMs);
   }
 
