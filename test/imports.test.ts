@@ -55,7 +55,7 @@ const IMPORTERS: Readonly<Record<string, readonly string[]>> = {
   'fabric-shim': ['chaincode/'],
   'fabric-shim-api': ['chaincode/'],
   'google-protobuf': ['devledger/src/'],
-  koffi: ['systemd/notify.ts'],
+  koffi: ['systemd/notify.ts', 'agent/src/runtime/malloc-trim.ts'],
   merkletreejs: ['protocol/src/merkle.ts'],
   mqtt: ['agent/src/ingest/', 'agent/src/cli/checks/brokers.ts', 'sensors-sim/'],
   'mqtt-packet': ['agent/src/ingest/mqtt-publish-reader.ts'],

@@ -16,7 +16,12 @@ const WRITE_BYTES = 1024 * 1024;
 
 /** Buffers for `readPieces`, of `pieceBytes` each; give them back when you are done with its pieces. */
 export function pieceRing(pieceBytes = PIECE_BYTES): Uint8Array[] {
-  return Array.from({ length: RING_PIECES }, () => new Uint8Array(pieceBytes));
+  return Array.from({ length: RING_PIECES }, () => blank(pieceBytes));
+}
+
+/** Memory with whatever was in it: zeros would take all of its pages, a small file's bytes take few. */
+function blank(bytes: number): Uint8Array {
+  return new Uint8Array(Buffer.allocUnsafeSlow(bytes).buffer);
 }
 
 /**
@@ -30,7 +35,7 @@ export async function* readPieces(
   const file = await open(path, 'r');
   let turn = 0;
   const readNext = () => {
-    const reading = file.read(ring[turn++ % RING_PIECES] ?? new Uint8Array(PIECE_BYTES));
+    const reading = file.read(ring[turn++ % RING_PIECES] ?? blank(PIECE_BYTES));
     // Until it is asked for, or if it never is, a failure has nobody else to hear it.
     return { reading, settled: Promise.allSettled([reading]) };
   };
@@ -107,7 +112,7 @@ export async function writePieces(
 ): Promise<void> {
   const file = await open(path, 'w', 0o600);
   try {
-    const gathered = new Uint8Array(WRITE_BYTES);
+    const gathered = blank(WRITE_BYTES);
     let filled = 0;
     for await (const piece of pieces) {
       options.signal.throwIfAborted();
