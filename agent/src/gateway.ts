@@ -361,7 +361,7 @@ export class Gateway {
   }
 
   #storeOptions(mqtt: Mqtt): BatchStoreOptions {
-    const { config, queue, log } = this.#house;
+    const { config, queue, log, starting } = this.#house;
     return {
       folder: join(config.dataDir, 'batches'),
       source: config.organisation.mspId,
@@ -384,6 +384,7 @@ export class Gateway {
       quarantine: this.#quarantine,
       blank: () => ownReading(systemClock, bootId(), this.#clockSynchronised()),
       isSafe: (batch) => safetyAt(queue.batchStage(batch)) !== 'unsealed',
+      opening: (done, of) => starting(`closed batch ${done + 1} of ${of}`),
       log: log.child({ component: 'batch' }),
     };
   }

@@ -35,6 +35,8 @@ export interface House {
   /** How far the distribution of each file is, by queue id. */
   readonly progress: Map<number, DistributeProgress>;
   readonly spool: Pick<Spool, 'folder' | 'pathOf' | 'isFull' | 'tidy'>;
+  /** What a start that lasts is at: see `Lifecycle.starting`. */
+  starting(what: string): void;
   /** A receipt that came after its file had gone on: appended to the record. */
   lateReceipt(id: number, receipt: SignedReceipt): void;
 }

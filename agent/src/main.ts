@@ -157,7 +157,9 @@ async function startAgent(
     log: log.child({ component: 'spool' }),
   });
   spool.sweep();
-  const house = makeHouse({ config, log, metrics, queue, spool, ledger, view, net, clock });
+  const starting = (what: string) => lifecycle.starting(what);
+  const shared = { config, log, metrics, queue, spool, ledger, view, net, clock, starting };
+  const house = makeHouse(shared);
   const keeping = makeStore(house);
   const store = keeping?.store ?? null;
   const upkeep = keeping?.upkeep ?? null;
@@ -424,7 +426,7 @@ function statusOf(
 interface Parts
   extends Pick<
     House,
-    'config' | 'log' | 'metrics' | 'queue' | 'spool' | 'ledger' | 'view' | 'clock'
+    'config' | 'log' | 'metrics' | 'queue' | 'spool' | 'ledger' | 'view' | 'clock' | 'starting'
   > {
   readonly net: Net;
 }

@@ -70,6 +70,7 @@ const house = {
   queue: new FileQueue(state, Date.now),
   ledger: { submit: async () => ({}), evaluate: async () => null },
   clock: { state: 'synchronised' },
+  starting: () => undefined,
 } as unknown as House;
 if (config.mqtt === undefined) throw new Error('the configuration has no section mqtt');
 const gateway = new Gateway(house, config.mqtt, () => undefined);

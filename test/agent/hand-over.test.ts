@@ -9,6 +9,8 @@ import { aFolder, readings } from '../support/readings.ts';
 let folder: string;
 let remove: () => void;
 let test: TestGateway;
+/** What the start said of itself. */
+let said: string[];
 beforeEach(() => {
   [folder, remove] = aFolder();
 });
@@ -27,7 +29,8 @@ function begin(closed: number, more = ''): void {
   store.stop();
   const rules = "[{ topic: 'site/#', value: /v }]";
   const text = gatewayConfig(folder, rules, ['mqtt://127.0.0.1:1'], more);
-  test = startGateway(folder, text, {}, { start: false });
+  said = [];
+  test = startGateway(folder, text, {}, { start: false, starting: (what) => said.push(what) });
 }
 const isThere = (batch: number) => existsSync(join(folder, `batches/${batch}.sqlite`));
 
@@ -41,6 +44,11 @@ describe('a closed batch', () => {
     expect([add.mock.calls.length, test.queue.batchStage(1)]).toEqual([1, null]);
     add.mockRestore();
     await vi.waitFor(() => expect(test.queue.batchStage(1)).toBe('queued'), 5_000);
+  });
+
+  it('is counted as the start opens it, for there may be thousands', () => {
+    begin(3);
+    expect(said).toEqual(['closed batch 1 of 3', 'closed batch 2 of 3', 'closed batch 3 of 3']);
   });
 
   it('is not tried again and again where somebody has deleted it', () => {

@@ -5,7 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Lifecycle } from '../../agent/src/runtime/lifecycle.ts';
 import { createLog, silentLog } from '../../agent/src/runtime/log.ts';
 import { createNotify, watchdogIntervalMs } from '../../agent/src/runtime/notify.ts';
@@ -123,6 +123,31 @@ describe('systemd is told', () => {
     (await createNotify({ NOTIFY_SOCKET: 'vsock:2:1' }, log))('READY=1');
     (await createNotify({ NOTIFY_SOCKET: `/${'x'.repeat(108)}` }, log))('READY=1');
     expect(lines).toHaveLength(3);
+  });
+});
+
+describe('a start that takes minutes', () => {
+  afterEach(() => void vi.useRealTimers());
+
+  it('asks for more time every 10 s, and says what it is at', () => {
+    vi.useFakeTimers();
+    const told: string[] = [];
+    const lifecycle = new Lifecycle({ log: silentLog, notify: (state) => told.push(state) });
+    for (let second = 1; second <= 25; second += 1) {
+      vi.advanceTimersByTime(1_000);
+      lifecycle.starting(`closed batch ${100 * second} of 9000`);
+    }
+    expect(told).toEqual([
+      'EXTEND_TIMEOUT_USEC=120000000\nSTATUS=starting: closed batch 1000 of 9000',
+      'EXTEND_TIMEOUT_USEC=120000000\nSTATUS=starting: closed batch 2000 of 9000',
+    ]);
+  });
+
+  it('says nothing where it takes seconds', () => {
+    const told: string[] = [];
+    const lifecycle = new Lifecycle({ log: silentLog, notify: (state) => told.push(state) });
+    lifecycle.starting('closed batch 1 of 3');
+    expect(told).toEqual([]);
   });
 });
 

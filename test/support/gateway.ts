@@ -46,7 +46,7 @@ export function startGateway(
   folder: string,
   configText: string,
   ledger: Partial<Ledger> = {},
-  { start = true } = {},
+  { start = true, starting = (_what: string): unknown => undefined } = {},
 ): TestGateway {
   const config = parseConfig(configText, join(folder, 'a.yaml'), {});
   const state = openDatabase(join(folder, 'state.sqlite'));
@@ -54,7 +54,8 @@ export function startGateway(
   const queue = new FileQueue(state, Date.now);
   const metrics = createMetrics();
   const clock = { state: 'synchronised' };
-  const house = { config, log: silentLog, metrics, queue, ledger, clock } as unknown as House;
+  const parts = { config, log: silentLog, metrics, queue, ledger, clock, starting };
+  const house = parts as unknown as House;
   const { mqtt } = config;
   if (mqtt === undefined) throw new Error('the section mqtt');
   const gateway = new Gateway(house, mqtt, () => undefined);

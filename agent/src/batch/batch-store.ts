@@ -49,6 +49,8 @@ export interface BatchStoreOptions {
   readonly blank: () => Omit<Reading, 'seq' | 'topic' | 'payload'>;
   /** Whether the readings of this closed batch are safe without its file. */
   readonly isSafe?: (batch: number) => boolean;
+  /** Closed batches that were opened, of how many, before each one: there may be thousands. */
+  readonly opening?: (done: number, of: number) => void;
   readonly log: Log;
 }
 

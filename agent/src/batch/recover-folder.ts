@@ -76,7 +76,8 @@ export function recoverFolder(options: BatchStoreOptions): Recovered {
   const closed = new Map<number, ClosedBatch>();
   const damaged: Damaged[] = [];
   const checked = closedNumbers.slice(-CHECKED_MAX);
-  for (const batch of closedNumbers) {
+  for (const [done, batch] of closedNumbers.entries()) {
+    options.opening?.(done, closedNumbers.length);
     const path = closedPath(folder, batch);
     const spare = options.isSafe?.(batch) ?? false;
     const found = orDamage(

@@ -26,6 +26,9 @@ export interface LifecycleOptions {
 
 const STOP_TIMEOUT_MS = 10_000;
 const SAME_SIGNAL_MS = 1_000;
+const LONG_START_SAID_MS = 10_000;
+/** How long the service manager waits for the next word of a start that lasts longer than its own patience. */
+const LONG_START_US = 120_000_000;
 
 /** The process was told to stop before everything had started. */
 export class StoppedError extends Error {
@@ -38,6 +41,8 @@ export class Lifecycle {
   readonly #stopping = new AbortController();
   readonly #started: Service[] = [];
   #status = '';
+  /** When a word of the start was last due, on a monotonic clock. */
+  #startSaidMs = performance.now();
 
   constructor(options: LifecycleOptions) {
     this.#options = options;
@@ -69,6 +74,18 @@ export class Lifecycle {
       await this.stop(`${service.name} did not start`);
       throw error;
     }
+  }
+
+  /**
+   * The start is at `what`, and goes on. Call it as often as you like in work that may take minutes: the service
+   * manager hears of it every 10 s, and does not end a start that tells it so (`EXTEND_TIMEOUT_USEC`).
+   */
+  starting(what: string): void {
+    const nowMs = performance.now();
+    if (nowMs - this.#startSaidMs < LONG_START_SAID_MS) return;
+    this.#startSaidMs = nowMs;
+    this.#options.log.info('the start takes its time', { at: what });
+    this.#options.notify?.(`EXTEND_TIMEOUT_USEC=${LONG_START_US}\nSTATUS=starting: ${what}`);
   }
 
   /** Everything is started: says READY. */
