@@ -160,6 +160,13 @@ describe('PublishReader', () => {
     expect(() => read([Buffer.from([0x30, 3, 0, 0, 0])], { version: 5 })).toThrow('without topic');
   });
 
+  it('refuses a packet of version 5 that ends before its properties, whatever stands behind it', () => {
+    for (const behind of [[], [0], [1, 0], [0x30, 4, 0, 1, 97, 0]]) {
+      const cutOff = Buffer.from([0x30, 3, 0, 1, 97, ...behind]);
+      expect(() => read([cutOff], { version: 5 })).toThrow(MqttPacketError);
+    }
+  });
+
   it('refuses a packet larger than we allowed before its bytes have come', () => {
     // 2 MiB are announced, three bytes are there.
     const head = Buffer.from([0x30, 0x80, 0x80, 0x80, 0x01]);

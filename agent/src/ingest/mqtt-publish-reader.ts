@@ -104,6 +104,9 @@ export class PublishReader {
     const topicEnd = at + UINT16_BYTES + bytes.readUInt16BE(at);
     at = topicEnd + (qos === 0 ? 0 : UINT16_BYTES);
     if (at > end) throw new MqttPacketError('a PUBLISH that ends in its topic');
+    if (this.#options.version === 5 && at === end) {
+      throw new MqttPacketError('a PUBLISH that ends before its properties');
+    }
     if (this.#options.version === 5 && bytes[at] !== 0) {
       this.#publishWithProperties(bytes.subarray(from, end));
       return;
