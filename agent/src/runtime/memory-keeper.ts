@@ -71,7 +71,7 @@ export class MemoryKeeper {
     const now = cpuMs();
     const idle = (now - this.#lookedCpuMs) / (monotonicMs() - this.#lookedMs) < IDLE_SHARE_MAX;
     // V8 reckons the next collection at the end of the last one: without one now, minutes would pass.
-    if ((idle || bounds) && now - this.#collectedCpuMs >= WORK_MS_MIN) {
+    if (bounds || (idle && now - this.#collectedCpuMs >= WORK_MS_MIN)) {
       collect();
       this.#collectedCpuMs = cpuMs();
     }
