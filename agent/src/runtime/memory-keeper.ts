@@ -60,7 +60,7 @@ export class MemoryKeeper {
     if (this.#timer !== null) clearInterval(this.#timer);
   }
 
-  /** Collects if the time since the last look was idle, and there was work before it. */
+  /** Collects if the time since the last look was idle, after work, and once with the bound; trims each time. */
   look(): void {
     const { collect, boundGrowth, trim, cpuMs, monotonicMs } = this.#options;
     const bounds = !this.#bounded && monotonicMs() - this.#startedMs >= START_MS;
